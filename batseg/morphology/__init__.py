@@ -1,0 +1,1 @@
+"""Descriptors of labelled volumes: interfaces, correlations, chords, local thickness, particles, connectivity."""
