@@ -1,0 +1,74 @@
+"""Learn and judge one row of Table 1. Example: python train.py +experiment=hybrid
+
+Several rows: python train.py -m +experiment=real,hybrid,hybrid_threshold seed=0,1,2. Rows that differ only in what
+comes after the training share one fit.
+"""
+
+import math
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from batseg.command import command
+from batseg.subvolumes import find_pairs
+from batseg.training.fit import fit, load_weights, use_cores
+from batseg.training.rows import judge, show, write_result
+from batseg.training.runs import finished, fit_folder, key_of
+from batseg.volumes import write_text
+
+
+@command("train")
+def main(cfg: DictConfig) -> float:
+    """Mean Dice on the evaluation volumes (NaN if nothing is judged), for Hydra's sweepers to maximise."""
+    name = cfg.name or experiment_name()
+    use_cores(cfg.threads)
+    if cfg.sample is not None:
+        from batseg.training.sample import ensure_sample
+
+        ensure_sample(cfg.sample)
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    key = key_of({part: settings[part] for part in ("module", "data", "trainer", "seed")})
+    first_process = not torch.distributed.is_initialized() and pl.utilities.rank_zero_only.rank in (0, None)
+    with fit_folder(Path(cfg.runs) / "fits", name, key, alone=first_process) as folder:
+        pl.seed_everything(cfg.seed, verbose=False)
+        module = instantiate(cfg.module, _convert_="all")
+        record = finished(folder) if cfg.resume == "auto" else None
+        if record is None:
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            loggers = [instantiate(logger, folder=str(folder), _convert_="all") for logger in cfg.logger.values()]
+            trainer = instantiate(
+                cfg.trainer, folder=str(folder), loggers=loggers, description=f"train {name}", _convert_="all"
+            )
+            data = instantiate(cfg.data, _convert_="all")
+            record = fit(module, data, trainer, folder, cfg.resume)
+    if cfg.evaluation is None or not first_process:
+        return record["metrics"].get("validation/dice", math.nan)
+    row = Path(cfg.runs) / "rows" / name / f"seed{cfg.seed}"
+    network = load_weights(module.network, folder)
+    result = judge(
+        network,
+        find_pairs(settings["evaluation"], settings["data"]["label_map"], settings["data"]["voxel_nm"]),
+        row,
+        folder / "predictions",
+        instantiate(cfg.segment, _convert_="all"),
+        instantiate(cfg.postprocess, _convert_="all"),
+    )
+    write_text(row / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_result(row, {"name": name, "seed": cfg.seed, "fit": str(folder), "training": record, **result})
+    show(name, cfg.seed, result)
+    return result["mean"]
+
+
+def experiment_name() -> str:
+    """The chosen experiments joined by '-': 'hybrid', 'hybrid-no_augmentation'; 'train' if there is none."""
+    chosen = [text for text in HydraConfig.get().overrides.task if text.startswith("+experiment=")]
+    names = chosen[-1].partition("=")[2].strip("[]").split(",") if chosen else ["train"]
+    return "-".join(name.strip().split("/")[-1] for name in names)
+
+
+if __name__ == "__main__":
+    main()
