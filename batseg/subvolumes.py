@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from batseg.normalisation import robust_scale, sample_mask, scaled
 from batseg.phases import NOT_LABELLED, PHASES, to_phase_labels
@@ -212,21 +213,18 @@ class LabelledVolume:
             raise InputError(f"{self.pair.labels}: no voxel is labelled in {_shown(self.box)}")
         self.positions = [np.concatenate(found) for found in positions]
         self.fully_labelled = self.counts.sum() == np.prod(self.shape)
-        table = np.concatenate(blocks).astype(np.int64).cumsum(0).cumsum(1).cumsum(2)
+        table = np.concatenate(blocks).astype(np.float64).cumsum(0).cumsum(1).cumsum(2)
         self._table = np.pad(table, ((1, 0),) * 3)
 
     def _labelled_share(self, start: np.ndarray, size: np.ndarray) -> float:
-        """Share of labelled voxels in the blocks that a crop lies in (an estimate: blocks, not voxels)."""
-        low = np.round(start / _BLOCK).astype(int)
-        high = np.maximum(np.round((start + size) / _BLOCK).astype(int), low + 1)
-        high = np.minimum(high, np.array(self._table.shape) - 1)
-        low = np.minimum(low, high - 1)
-        total = 0
-        for corner in np.ndindex(2, 2, 2):
-            index = tuple(np.where(corner, high, low))
-            total += self._table[index] * (-1) ** (3 - sum(corner))
-        voxels = np.prod(np.minimum(high * _BLOCK, self.shape) - low * _BLOCK)
-        return total / voxels
+        """Share of labelled voxels in a crop, interpolated between counts up to the edges of blocks."""
+        corners = np.array(list(np.ndindex(2, 2, 2)))
+        places = (start + corners * size).T.astype(float)
+        for axis, length in enumerate(self.shape):
+            edges = np.append(np.arange(0, length, _BLOCK), length)
+            places[axis] = np.interp(places[axis], edges, np.arange(len(edges)))
+        counts = ndimage.map_coordinates(self._table, places, order=1)
+        return float(np.sum(counts * (-1) ** (3 - corners.sum(axis=1))) / np.prod(size))
 
 
 def oriented(patch: Sequence[int], thin_axis: int) -> tuple[int, ...]:
