@@ -55,6 +55,12 @@ class ParallelBeam:
         self.threads = threads
         self._plans: dict[tuple[int, int], finufft.Plan] = {}
         self._length = _padded_length(self.size, self.columns, self.axis - middle)
+        # The Nyquist term has no partner of opposite sign: without it the operator stays real.
+        self._kept = np.delete(np.arange(self._length), self._length // 2)
+        self._frequency = np.fft.fftfreq(self._length)[self._kept]  # cycles per pixel
+        half = self.size // 2 - (self.size - 1) / 2  # finufft's mode 0 against the grid's centre
+        shift = self.axis + half * (np.cos(self.angles_rad) - np.sin(self.angles_rad))
+        self._phase = np.exp(-2j * np.pi * np.outer(shift, self._frequency)).astype(np.complex64)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,11 +72,9 @@ class ParallelBeam:
         slices = _stack(slices, (self.size, self.size), "slices")
         if self.backend != "nufft":
             return _astra(self, slices, forward=True)
-        length = self._length
-        values = self._plan(2, length, (len(slices) + 1) // 2).execute(_pair(slices))
-        spectrum = values.reshape(-1, len(self.angles_rad), length - 1) * self._phase(length)
-        padded = np.zeros((*spectrum.shape[:2], length), np.complex64)
-        padded[..., _kept(length)] = spectrum
+        values = self._plan(2, (len(slices) + 1) // 2).execute(_pair(slices))
+        padded = np.zeros((len(values) if values.ndim > 1 else 1, len(self.angles_rad), self._length), np.complex64)
+        padded[..., self._kept] = values.reshape(*padded.shape[:2], -1) * self._phase
         sinograms = scipy.fft.ifft(padded, axis=-1, workers=self._workers, overwrite_x=True)
         return _unpair(sinograms[..., : self.columns], len(slices))
 
@@ -79,9 +83,7 @@ class ParallelBeam:
         sinograms = _stack(sinograms, self.shape, "sinograms")
         if self.backend != "nufft":
             return _astra(self, sinograms, forward=False)
-        length = self._length
-        spectrum = scipy.fft.fft(_pair(sinograms), length, axis=-1, workers=self._workers)
-        return self._from_spectrum(spectrum / length, length, len(sinograms))
+        return self._from_periodic(_pair(sinograms), len(sinograms))
 
     def fbp(self, sinograms: np.ndarray, filter: str = "ram-lak", cutoff: float = 1.0) -> np.ndarray:
         """Filtered back-projection (n, size, size) of sinograms (n, angle, column), value per pixel.
@@ -92,53 +94,41 @@ class ParallelBeam:
         sinograms = _stack(sinograms, self.shape, "sinograms")
         weights = angle_weights(self.angles_rad).astype(np.float32)
         # Zero padding to twice the width keeps the ramp's long tails from wrapping round.
-        length = _fast_even_length(max(2 * self.columns, self._length))
-        response = filter_response(length, filter, cutoff).astype(np.float32)
+        length = _fast_even_length(2 * max(self.columns, self._length // 2))
+        response = filter_response(length, filter, cutoff).astype(np.float32)[: length // 2 + 1]
+        spectrum = scipy.fft.rfft(sinograms, length, axis=-1, workers=self._workers)
+        spectrum *= response * weights[:, None]
+        filtered = scipy.fft.irfft(spectrum, length, axis=-1, workers=self._workers, overwrite_x=True)
         if self.backend != "nufft":
-            spectrum = scipy.fft.rfft(sinograms, length, axis=-1, workers=self._workers)
-            spectrum *= response[: spectrum.shape[-1]]
-            filtered = scipy.fft.irfft(spectrum, length, axis=-1, workers=self._workers)[..., : self.columns]
-            return _astra(self, np.ascontiguousarray(filtered * weights[:, None]), forward=False)
-        spectrum = scipy.fft.fft(_pair(sinograms), length, axis=-1, workers=self._workers)
-        spectrum *= response * (weights[:, None] / np.float32(length))
-        return self._from_spectrum(spectrum, length, len(sinograms))
+            return _astra(self, filtered[..., : self.columns], forward=False)
+        # The filter's tails beside the detector reach the slice's corners: keep them, at negative columns too.
+        beside = (self._length - self.columns) // 2
+        columns = np.arange(self._length)
+        columns[columns >= self.columns + beside] += length - self._length
+        return self._from_periodic(_pair(filtered[..., columns]), len(sinograms))
 
     @property
     def _workers(self) -> int | None:
         return self.threads or None
 
-    def _from_spectrum(self, spectrum: np.ndarray, length: int, count: int) -> np.ndarray:
-        values = spectrum[..., _kept(length)] * self._phase(length).conj()
-        plan = self._plan(1, length, len(values))
-        slices = plan.execute(values.reshape(len(values), -1) if len(values) > 1 else values.ravel())
+    def _from_periodic(self, sinograms: np.ndarray, count: int) -> np.ndarray:
+        """Back-projection of paired sinograms whose columns repeat with the padded length."""
+        spectrum = scipy.fft.fft(sinograms, self._length, axis=-1, norm="forward", workers=self._workers)
+        values = (spectrum[..., self._kept] * self._phase.conj()).reshape(len(spectrum), -1)
+        slices = self._plan(1, len(values)).execute(values if len(values) > 1 else values[0])
         return _unpair(slices.reshape(-1, self.size, self.size), count)
 
-    def _phase(self, length: int) -> np.ndarray:
-        """(angle, length-1) factors that put the rotation axis on its column and the grid's centre on the axis."""
-        frequency = _frequencies(length)
-        half = self.size // 2 - (self.size - 1) / 2  # finufft's mode 0 against the grid's centre
-        shift = self.axis + half * (np.cos(self.angles_rad) - np.sin(self.angles_rad))
-        return np.exp(-2j * np.pi * shift[:, None] * frequency).astype(np.complex64)
-
-    def _plan(self, kind: int, length: int, transforms: int) -> finufft.Plan:
-        key = (kind, length, transforms)
-        if key not in self._plans:
-            self._plans = {k: plan for k, plan in self._plans.items() if k[0] != kind}
-            frequency = 2 * np.pi * _frequencies(length)
-            vertical = -np.sin(self.angles_rad)[:, None] * frequency
-            horizontal = np.cos(self.angles_rad)[:, None] * frequency
-            plan = finufft.Plan(
-                kind,
-                (self.size, self.size),
-                transforms,
-                self.tolerance,
-                isign=-1 if kind == 2 else 1,
-                dtype="complex64",
-                nthreads=self.threads,
-            )
+    def _plan(self, kind: int, transforms: int) -> finufft.Plan:
+        if (kind, transforms) not in self._plans:
+            self._plans = {key: plan for key, plan in self._plans.items() if key[0] != kind}
+            vertical = np.outer(-np.sin(self.angles_rad), 2 * np.pi * self._frequency)
+            horizontal = np.outer(np.cos(self.angles_rad), 2 * np.pi * self._frequency)
+            grid = (self.size, self.size)
+            options = {"isign": -1 if kind == 2 else 1, "dtype": "complex64", "nthreads": self.threads}
+            plan = finufft.Plan(kind, grid, transforms, self.tolerance, **options)
             plan.setpts(vertical.ravel().astype(np.float32), horizontal.ravel().astype(np.float32))
-            self._plans[key] = plan
-        return self._plans[key]
+            self._plans[kind, transforms] = plan
+        return self._plans[kind, transforms]
 
 
 def filter_response(length: int, filter: str = "ram-lak", cutoff: float = 1.0) -> np.ndarray:
@@ -187,23 +177,12 @@ def angle_weights(angles_rad: np.ndarray) -> np.ndarray:
 
 
 def _padded_length(size: int, columns: int, offsets: np.ndarray) -> int:
-    """Period of the detector in which neither the slice's corners nor the axis offset wrap onto the columns."""
-    reach = size / np.sqrt(2) + columns / 2 + np.abs(offsets).max() + 8
-    return _fast_even_length(max(reach, columns))
+    """Period of the detector that takes the slice's diagonal and the axis offset without wrapping round."""
+    return _fast_even_length(max(size * np.sqrt(2), columns) + 2 * np.abs(offsets).max() + 8)
 
 
 def _fast_even_length(least: float) -> int:
     return 2 * scipy.fft.next_fast_len(int(np.ceil(least / 2)))
-
-
-def _frequencies(length: int) -> np.ndarray:
-    """Cycles per pixel of the kept DFT terms."""
-    return np.fft.fftfreq(length)[_kept(length)]
-
-
-def _kept(length: int) -> np.ndarray:
-    """Indices of the `length - 1` DFT terms that have a partner of opposite sign: all but the Nyquist term."""
-    return np.delete(np.arange(length), length // 2)
 
 
 def _astra(beam: ParallelBeam, stack: np.ndarray, forward: bool) -> np.ndarray:
