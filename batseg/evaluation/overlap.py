@@ -122,7 +122,11 @@ def information(counts: Counts) -> tuple[float, float]:
 
 
 def global_consistency_error(counts: Counts) -> float:
-    """GCE = min(E1, E2) / n; a class that is empty adds nothing. Source: Martin et al. 2001."""
+    """GCE = min(E1, E2) / n; a class that is empty adds nothing.
+
+    Source: Taha & Hanbury 2015, who count a voxel where the masks differ in full (Martin et al. 2001 count its region's
+    share only, which gives smaller values).
+    """
     tp, fp, fn, tn = counts
 
     def share(part: int, same: int) -> float:
