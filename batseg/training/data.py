@@ -1,7 +1,7 @@
 """LightningDataModule of the segmentation: patches from any mix of sources, the same whatever the number of workers."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -133,15 +133,23 @@ class ResumableLoader(DataLoader):
 
 
 class WaitingShare(lightning.Callback):
-    """Logs `data/waiting`: the share of an epoch's training time that was spent in waiting for data."""
+    """Logs `data/waiting`, the share of the training time since the start or the resumption spent waiting for data.
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self._start, self._waited = time.perf_counter(), _waited_s(trainer)
+    Validation is left out.
+    """
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        if hasattr(self, "_start"):  # an epoch resumed in the middle has no start
-            share = (_waited_s(trainer) - self._waited) / (time.perf_counter() - self._start)
-            module.log("data/waiting", share, prog_bar=True)
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.start, self.excluded, self.waited = time.perf_counter(), 0.0, _waited_s(trainer)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
+        elapsed = time.perf_counter() - self.start - self.excluded
+        module.log("data/waiting", (_waited_s(trainer) - self.waited) / elapsed)
+
+    def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.begin = time.perf_counter()
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.excluded += time.perf_counter() - self.begin
 
 
 def _waited_s(trainer: lightning.Trainer) -> float:
@@ -199,6 +207,7 @@ class SubvolumeDataModule(lightning.LightningDataModule):
         self.crops = {"fresh": fresh, "class_aware": class_aware, "min_labelled": min_labelled}
         self.hold_gb = hold_gb
         self.train: SubvolumeDataset | None = None
+        self.judged: SubvolumeDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Find, check and survey all volumes; runs once."""
@@ -226,12 +235,8 @@ class SubvolumeDataModule(lightning.LightningDataModule):
                 volume.draw(self.patch, np.random.default_rng(0))  # refuses a patch that does not fit
         mix = [(several, self.counts[name]) for name, several in volumes.items()]
         self.train = SubvolumeDataset(mix, self.patch, self.seed, self.augmentation, **self.crops)
-        shares = [(len(judged_one), judged_one) for judged_one in [judged] if judged]
-        self.judged = (
-            SubvolumeDataset([(shares[0][1], self.validation_count)], self.patch, self.seed, stream=VALIDATION)
-            if shares and self.validation_count
-            else None
-        )
+        if judged and self.validation_count:
+            self.judged = SubvolumeDataset([(judged, self.validation_count)], self.patch, self.seed, stream=VALIDATION)
 
     @property
     def phase_fractions(self) -> np.ndarray:
@@ -250,8 +255,7 @@ class SubvolumeDataModule(lightning.LightningDataModule):
 
     def _open(self, source: object) -> list[LabelledVolume]:
         pairs = find_pairs(source, self.label_map)
-        survey: Callable = LabelledVolume
-        return [survey(pair) for pair in (track(pairs, "surveying learning data") if len(pairs) > 4 else pairs)]
+        return [LabelledVolume(pair) for pair in (track(pairs, "surveying learning data") if len(pairs) > 4 else pairs)]
 
     def _loader(self, dataset: SubvolumeDataset, shuffle: bool) -> ResumableLoader:
         processes = self.trainer.world_size if self.trainer else 1
@@ -264,5 +268,11 @@ class SubvolumeDataModule(lightning.LightningDataModule):
         order = EpochOrder(len(dataset), own, self.seed, process, processes, shuffle)
         workers = self.workers if shuffle else 0
         return ResumableLoader(
-            dataset, own, sampler=order, num_workers=workers, drop_last=True, persistent_workers=workers > 0
+            dataset,
+            own,
+            sampler=order,
+            num_workers=workers,
+            drop_last=True,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # else each pass draws from the state that a network's dropout uses
         )

@@ -23,6 +23,7 @@ from batseg.training.callbacks import (
     StepTime,
     TrainingProgress,
 )
+from batseg.training.data import WaitingShare
 from batseg.volumes import write_json
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def make_trainer(
     if precision == "auto":
         on_gpu = torch.cuda.is_available() and settings.get("accelerator", "auto") != "cpu"
         precision = "bf16-mixed" if on_gpu else "32-true"
-    own = [RandomState(), StepTime(), TrainingProgress(description), Preemption()]
+    own = [RandomState(), StepTime(), WaitingShare(), TrainingProgress(description), Preemption()]
     own += [AveragedWeights(ema)] if ema else []
     return pl.Trainer(
         max_steps=max_steps,
