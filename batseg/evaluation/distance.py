@@ -156,6 +156,17 @@ def _slice_moments(labels, first, last):
     return found
 
 
+def grown(mask: np.ndarray) -> np.ndarray:
+    """The mask and its face neighbours."""
+    found = mask.copy()
+    for axis in range(mask.ndim):
+        before, after = [slice(None)] * mask.ndim, [slice(None)] * mask.ndim
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        found[tuple(after)] |= mask[tuple(before)]
+        found[tuple(before)] |= mask[tuple(after)]
+    return found
+
+
 def surfaces(labels: np.ndarray) -> np.ndarray:
     """Surface voxels of every phase: the label where a face neighbour has another one, 255 elsewhere.
 
