@@ -18,18 +18,17 @@ from torchio.transforms.spatial_transform import SpatialTransform
 def augment(
     transform: torchio.Transform, item: Mapping[str, torch.Tensor], rng: np.random.Generator
 ) -> dict[str, torch.Tensor]:
-    """The transformed {"image": (channel, thin, a, b), "labels": (thin, a, b)}.
+    """The transformed {"image": (channel, thin, a, b), "labels": (thin, a, b)}; the image may have no channel.
 
     torchio draws from torch's global generator: it is seeded from `rng` for the call and put back afterwards, so the
     result depends on `rng` alone, for torchio's own transforms as well.
     """
-    subject = torchio.Subject(
-        image=torchio.ScalarImage(tensor=item["image"]), labels=torchio.LabelMap(tensor=item["labels"][None])
-    )
+    images = {"image": torchio.ScalarImage(tensor=item["image"])} if len(item["image"]) else {}
+    subject = torchio.Subject(labels=torchio.LabelMap(tensor=item["labels"][None]), **images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
         subject = transform(subject)
-    return {"image": subject["image"].data, "labels": subject["labels"].data[0]}
+    return {"image": subject["image"].data if images else item["image"], "labels": subject["labels"].data[0]}
 
 
 def uniform(low: float, high: float) -> float:

@@ -25,7 +25,7 @@ _SLAB_VOXELS = 16_000_000
 
 @dataclass(frozen=True)
 class Pair:
-    """Where one labelled tomogram lies: one image per channel, its labels, their codes and voxel size."""
+    """Where one labelled tomogram lies: one image per channel (or none), its labels, their codes and voxel size."""
 
     images: tuple[str, ...]
     labels: str
@@ -52,27 +52,29 @@ def find_pairs(
     """Image and label pairs of one source of learning data.
 
     A source is a folder (or glob of folders) that holds `image.*` and `labels.*`, or a folder of such folders; a
-    mapping `{image: path or glob, labels: path or glob}` whose files pair up in sorted order, `image` being a list
-    for several channels, with optional `label_map` and `voxel_nm` of its own and optional `folder` (then `image` and
-    `labels` are names without ending in each folder); or a list of those. Raises InputError where nothing is found.
+    mapping `{image: path or glob, labels: path or glob}` whose files pair up in sorted order; or a list of those.
+    In a mapping `image` may be a list (channels) or missing (labels alone), `label_map` and `voxel_nm` may stand
+    beside it, and with `folder` the two are names without ending inside each folder.
     """
     if isinstance(source, (str, Path)):
         source = {"folder": str(source), "image": "image", "labels": "labels"}
     if not isinstance(source, Mapping):
         return [pair for part in source for pair in find_pairs(part, label_map, voxel_nm)]
     unknown = set(source) - {"folder", "image", "labels", "label_map", "voxel_nm"}
-    if unknown or not {"image", "labels"} <= set(source):
+    if unknown or "labels" not in source:
         raise InputError(f"a source is a folder or {{image: ..., labels: ...}}; got keys {', '.join(map(str, source))}")
-    images = [source["image"]] if isinstance(source["image"], (str, Path)) else list(source["image"])
+    images = source.get("image") or []
+    images = [images] if isinstance(images, (str, Path)) else list(images)
     if "folder" in source:
-        folders = _folders(str(source["folder"]), str(images[0]))
+        folders = _folders(str(source["folder"]), str(source["labels"]))
         channels = [[_in_folder(folder, str(name)) for folder in folders] for name in images]
         labels = [_in_folder(folder, str(source["labels"])) for folder in folders]
     else:
         channels = [_matches(str(pattern)) for pattern in images]
         labels = _matches(str(source["labels"]))
-    if any(len(files) != len(labels) for files in channels):
-        raise InputError(f"{source['image']}: {len(channels[0])} images but {len(labels)} labels ({source['labels']})")
+    for files in channels:
+        if len(files) != len(labels):
+            raise InputError(f"{source['image']}: {len(files)} images but {len(labels)} labels ({source['labels']})")
     codes, size = source.get("label_map") or label_map, source.get("voxel_nm") or voxel_nm
     return [Pair(tuple(files), label, codes, size) for *files, label in zip(*channels, labels)]
 
@@ -101,10 +103,6 @@ class LabelledVolume:
         return self.pair.labels
 
     @property
-    def channels(self) -> int:
-        return len(self.pair.images)
-
-    @property
     def nbytes(self) -> int:
         """Bytes that `hold` would take on top of what is in memory already."""
         return sum(array.size * array.dtype.itemsize for array in self._arrays if not isinstance(array, np.ndarray))
@@ -128,14 +126,21 @@ class LabelledVolume:
         """The axes along which the thin side of the patch (thin, a, b) may lie so that it fits into the volume."""
         return [axis for axis in range(3) if np.all(np.array(oriented(patch, axis)) <= self.shape)]
 
-    def draw(self, patch: Sequence[int], rng: np.random.Generator, phase: int | None = None, labelled=0.5) -> Crop:
-        """A random crop: thin axis equally likely among those that fit, position uniform.
+    def draw(
+        self,
+        patch: Sequence[int],
+        rng: np.random.Generator,
+        phase: int | None = None,
+        labelled: float = 0.5,
+        axes: Sequence[int] = (0, 1, 2),
+    ) -> Crop:
+        """A random crop: thin axis equally likely among those of `axes` that fit, position uniform.
 
         With `phase`, the crop contains a random voxel of that phase (if the volume has any). Else positions are drawn
         until the share `labelled` of the patch carries labels; where that is hard to meet (sparse paint) the crop
         contains a random labelled voxel.
         """
-        axes = self.thin_axes(patch)
+        axes = [axis for axis in self.thin_axes(patch) if axis in axes]
         if not axes:
             raise InputError(
                 f"patch {tuple(patch)} fits into {self.name} {self.shape} in no orientation; use a smaller"
@@ -158,7 +163,9 @@ class LabelledVolume:
         """Normalised image (channel, thin, a, b; float32) and labels (thin, a, b; uint8) of a crop."""
         box = tuple(slice(whole.start + part.start, whole.start + part.stop) for whole, part in zip(self.box, crop.box))
         *images, labels = self._arrays
-        image = np.stack([scaled(array[box], *scale) for array, scale in zip(images, self.scales)])
+        image = np.empty((len(images), *crop.size), np.float32)
+        for channel, array, scale in zip(image, images, self.scales):
+            channel[:] = scaled(array[box], *scale)
         codes = to_phase_labels(labels[box], self.pair.label_map)
         return np.moveaxis(image, crop.thin_axis + 1, 1), np.moveaxis(codes, crop.thin_axis, 0)
 
@@ -253,12 +260,12 @@ def _common_voxel_nm(pair: Pair, sizes: Sequence[float | None]) -> float | None:
     return pair.voxel_nm or (known[0] if known else None)
 
 
-def _folders(pattern: str, image: str) -> list[Path]:
+def _folders(pattern: str, labels: str) -> list[Path]:
     folders = [Path(path) for path in sorted(glob.glob(pattern)) if Path(path).is_dir()]
-    if len(folders) == 1 and not _named(folders[0], image):
-        folders = sorted(path for path in folders[0].iterdir() if path.is_dir() and _named(path, image))
+    if len(folders) == 1 and not _named(folders[0], labels):
+        folders = sorted(path for path in folders[0].iterdir() if path.is_dir() and _named(path, labels))
     if not folders:
-        raise InputError(f"{pattern}: no folder with {image}.* and labels.* there")
+        raise InputError(f"{pattern}: no folder with {labels}.* there")
     return folders
 
 

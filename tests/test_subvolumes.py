@@ -32,6 +32,14 @@ def test_a_folder_of_folders_a_glob_and_named_files_find_the_same_pairs(tmp_path
         assert [pair.labels for pair in find_pairs(source)] == expected
 
 
+def test_labels_alone_are_a_source_without_channels(tmp_path):
+    labelled(tmp_path / "a")
+    volume = LabelledVolume(find_pairs({"labels": f"{tmp_path}/*/labels.tif"})[0])
+    image, labels = volume.read(volume.draw((8, 16, 16), np.random.default_rng(0), axes=(0,)))
+    assert image.shape == (0, 8, 16, 16)
+    assert labels.shape == (8, 16, 16)
+
+
 def test_two_channels_are_two_images_with_one_label_volume(tmp_path):
     labelled(tmp_path)
     write_volume(tmp_path / "smooth.tif", Volume(np.random.default_rng(1).normal(size=(24, 32, 40)), 61.0))
@@ -153,7 +161,7 @@ def bad_empty(folder):
 
 def bad_missing(folder):
     labelled(folder)
-    (folder / "labels.tif").unlink()
+    (folder / "image.tif").unlink()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +171,7 @@ def bad_missing(folder):
         (bad_shape, "differ in shape.*40.*39"),
         (bad_code, "labels.tif: label values outside the map.*7"),
         (bad_empty, "no voxel is labelled"),
-        (bad_missing, "expected one file labels"),
+        (bad_missing, "expected one file image"),
     ],
 )
 def test_bad_pairs_are_refused_in_one_line_that_names_the_file(tmp_path, spoil, message):

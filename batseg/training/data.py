@@ -218,10 +218,10 @@ class SubvolumeDataModule(lightning.LightningDataModule):
         judged = [volume for source in (self.validation or {}).values() for volume in self._open(source)]
         everything = [volume for several in volumes.values() for volume in several] + judged
         self.voxel_nm = check_voxel_sizes(everything, self.voxel_nm)
-        self.channels = everything[0].channels
+        self.channels = len(everything[0].scales)
         for volume in everything:
-            if volume.channels != self.channels:
-                raise InputError(f"{volume.name}: {volume.channels} image channels, expected {self.channels}")
+            if len(volume.scales) != self.channels:
+                raise InputError(f"{volume.name}: {len(volume.scales)} image channels, expected {self.channels}")
             if volume.nbytes <= budget:
                 budget -= volume.nbytes
                 volume.hold()
@@ -258,21 +258,20 @@ class SubvolumeDataModule(lightning.LightningDataModule):
         return [LabelledVolume(pair) for pair in (track(pairs, "surveying learning data") if len(pairs) > 4 else pairs)]
 
     def _loader(self, dataset: SubvolumeDataset, shuffle: bool) -> ResumableLoader:
-        processes = self.trainer.world_size if self.trainer else 1
-        process = self.trainer.global_rank if self.trainer else 0
-        if self.batch_size % processes:
-            raise InputError(f"batch_size {self.batch_size} must be a multiple of the {processes} processes")
-        own = self.batch_size // processes
-        if len(dataset) < self.batch_size:
-            raise InputError(f"{len(dataset)} patches do not fill a batch of {self.batch_size}; lower data.batch_size")
-        order = EpochOrder(len(dataset), own, self.seed, process, processes, shuffle)
-        workers = self.workers if shuffle else 0
-        return ResumableLoader(
-            dataset,
-            own,
-            sampler=order,
-            num_workers=workers,
-            drop_last=True,
-            persistent_workers=workers > 0,
-            generator=torch.Generator(),  # else each pass draws from the state that a network's dropout uses
-        )
+        return make_loader(dataset, self.batch_size, self.seed, self.workers if shuffle else 0, self.trainer, shuffle)
+
+
+def make_loader(
+    dataset: Dataset, batch_size: int, seed: int, workers: int, trainer: lightning.Trainer | None, shuffle: bool = True
+) -> ResumableLoader:
+    """A loader of keyed items; `batch_size` counts all processes of the trainer together."""
+    processes, process = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+    if batch_size % processes:
+        raise InputError(f"batch_size {batch_size} must be a multiple of the {processes} processes")
+    if len(dataset) < batch_size:
+        raise InputError(f"{len(dataset)} patches do not fill a batch of {batch_size}; lower data.batch_size")
+    own = batch_size // processes
+    order = EpochOrder(len(dataset), own, seed, process, processes, shuffle)
+    return ResumableLoader(
+        dataset, own, sampler=order, num_workers=workers, drop_last=True, persistent_workers=workers > 0
+    )
