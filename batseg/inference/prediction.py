@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from batseg.inference.calibration import tempered
 from batseg.inference.forward import Forward
 from batseg.inference.fusion import Fusion, MeanSoftmax
+from batseg.inference.precision import choose_precision
 from batseg.inference.sweep import sweep
-from batseg.inference.windows import axis_order, plane_grid, window_grid
+from batseg.inference.windows import axis_order, make_grid
 from batseg.phases import NOT_LABELLED
 from batseg.progress import progress_bar
 from batseg.volumes import InputError
@@ -26,14 +28,8 @@ class Prediction:
     disagreement: np.ndarray
 
     def entropy(self) -> np.ndarray:
-        """Entropy of the probabilities in bits / log2(phases): 0 certain, 1 undecided; zero outside the mask."""
+        """Entropy of the probabilities / log(phases): 0 certain, 1 undecided; zero outside the mask."""
         return normalised_entropy(self.probabilities)
-
-
-def normalised_entropy(probabilities: np.ndarray) -> np.ndarray:
-    """-sum p log p / log(phases) over axis 0; 0 log 0 = 0."""
-    safe = np.maximum(probabilities, 1e-12)
-    return -(probabilities * np.log(safe)).sum(0) / np.log(len(probabilities))
 
 
 def predict(
@@ -49,24 +45,32 @@ def predict(
     window_fit: str = "error",
     mirror: str = "",
     temperature: float = 1.0,
+    precision: str = "auto",
     batch_size: int = 1,
     device: str | torch.device | None = None,
     description: str = "segment",
 ) -> Prediction:
     """Segment a normalised image (z, y, x) or (channel, z, y, x).
 
-    `window` is thin-first. `windows="planes"` looks at whole planes of window[0] slices instead. Several networks are
-    averaged. Voxels outside `mask` get label 255. Raises InputError for a window that exceeds the volume (see
-    `fit_window`), for NaN and for a mask of another shape. Source: paper, Fig. 6a.
+    Parameters
+    ----------
+    network : one, or several whose probabilities are averaged.
+    window : thin-first (thin, a, b).
+    windows : "windows", or "planes": whole planes, of which window[0] make one window.
+    mirror : network axes (t, a, b) whose mirrored copies are averaged too.
+    temperature : softens (> 1) or sharpens the fused probabilities; labels stay.
+    precision : "fp32", "bf16", or "auto", see `choose_precision`.
+
+    Voxels outside `mask` get label 255. Raises InputError for a window that exceeds the volume (see `fit_window`), for
+    NaN and for a mask of another shape. Source: paper, Fig. 6a.
     """
     shape = image.shape[-3:]
-    if mask is not None and mask.shape != shape:
-        raise InputError(f"mask {mask.shape} and image {shape} differ in shape")
-    if not np.isfinite(image).all():
-        raise InputError("the image holds NaN or infinite voxels")
+    require_valid(image, mask, directions)
     fusion = fusion or MeanSoftmax()
-    forward = Forward(network, device, mirror, temperature)
     grids = [make_grid(shape, direction, window, overlap, windows, halo, window_fit) for direction in directions]
+    forward = Forward(network, device, mirror, "fp32" if precision == "auto" else precision)
+    if precision == "auto":
+        choose_precision(forward, image, window, fusion, mask)
     total, winners = None, []
     with progress_bar(description, sum(map(len, grids))) as bar:
         for grid in grids:
@@ -83,23 +87,43 @@ def predict(
             winners.append(winner)
     if total is None:
         raise InputError("no voxel is inside the mask")
-    probabilities = fusion.finish(torch.from_numpy(total), 0).numpy()
+    return fused(total, winners, fusion, temperature, mask)
+
+
+def fused(
+    mean: np.ndarray,
+    winners: Sequence[np.ndarray],
+    fusion: Fusion,
+    temperature: float = 1.0,
+    mask: np.ndarray | None = None,
+) -> Prediction:
+    """The prediction from the mean of the directions' terms (phase, z, y, x) and each direction's labels."""
+    probabilities = tempered(fusion.finish(torch.from_numpy(mean), 0).numpy(), temperature)
     labels = probabilities.argmax(0).astype(np.uint8)
     disagreement = pair_disagreement(winners)
     if mask is not None:
-        labels[~mask] = NOT_LABELLED
-        probabilities[:, ~mask] = 0
-        disagreement[~mask] = 0
+        outside = ~np.asarray(mask)
+        labels[outside] = NOT_LABELLED
+        probabilities[:, outside] = 0
+        disagreement[outside] = 0
     return Prediction(labels, probabilities, disagreement)
 
 
-def make_grid(shape, direction, window, overlap, windows, halo, window_fit, max_voxels=float("inf")):
-    """The grid of one direction in either mode."""
-    if windows == "windows":
-        return window_grid(shape, window, direction, overlap, window_fit)
-    if windows == "planes":
-        return plane_grid(shape, window[0], direction, overlap, halo, max_voxels, window_fit)
-    raise ValueError(f"windows {windows!r}: expected 'windows' or 'planes'")
+def require_valid(image: np.ndarray, mask: np.ndarray | None, directions: str) -> None:
+    """Raise InputError for a NaN in the image, a mask of another shape, or directions other than some of z, y, x."""
+    shape = tuple(image.shape[-3:])
+    if mask is not None and tuple(mask.shape) != shape:
+        raise InputError(f"mask {tuple(mask.shape)} and image {shape} differ in shape")
+    if not directions or set(directions) - set("zyx") or len(set(directions)) < len(directions):
+        raise InputError(f"directions {directions!r}: expected some of z, y, x, each once")
+    if isinstance(image, np.ndarray) and not all(np.isfinite(part).all() for part in image):
+        raise InputError("the image holds NaN or infinite voxels")
+
+
+def normalised_entropy(probabilities: np.ndarray) -> np.ndarray:
+    """-sum p log p / log(phases) over axis 0; 0 log 0 = 0."""
+    safe = np.maximum(probabilities, 1e-12)
+    return -(probabilities * np.log(safe)).sum(0) / np.log(len(probabilities), dtype=np.float32)
 
 
 def pair_disagreement(winners: Sequence[np.ndarray]) -> np.ndarray:

@@ -117,6 +117,7 @@ def tiled_spans(length: int, tiles: int, halo: int) -> tuple[Span, ...]:
     The read length is a multiple of 8; one tile is the whole axis, mirrored at its end up to that multiple.
     """
     core = -(-length // tiles)
+    core = core if tiles == 1 else -(-core // MULTIPLE) * MULTIPLE
     reach = core if tiles == 1 else core + 2 * halo
     reach = -(-reach // MULTIPLE) * MULTIPLE
     spans = []
@@ -159,3 +160,23 @@ def plane_grid(
             f"no plane tile with halo {halo} fits into the memory; raise max_memory_gb or lower thin, halo"
         )
     return Grid(direction, (thin_spans, best[1], best[2]), lengths)
+
+
+def make_grid(
+    shape: Sequence[int],
+    direction: str,
+    window: Sequence[int],
+    overlap: float = 0.5,
+    windows: str = "windows",
+    halo: int = 24,
+    window_fit: str = "error",
+    max_voxels: float = float("inf"),
+) -> Grid:
+    """The grid of one direction in either mode, "windows" or "planes"."""
+    if len(window) != 3 or min(window) < 1:
+        raise InputError(f"window {tuple(window)}: expected three positive numbers (thin, a, b)")
+    if windows == "windows":
+        return window_grid(shape, window, direction, overlap, window_fit)
+    if windows == "planes":
+        return plane_grid(shape, window[0], direction, overlap, halo, max_voxels, window_fit)
+    raise InputError(f"windows {windows!r}: expected 'windows' or 'planes'")
