@@ -39,8 +39,9 @@ def solve_diffusion(
 
     codes: integer volume; conductivity[code] is relative to the free electrolyte, 0 for an insulator. Finite volumes
     with harmonic face means; stops when the largest and the smallest flux through any cross-section differ by less
-    than `tolerance` of the mean. d_rel comes from the dissipated energy, an upper bound that is accurate to about the
-    square of the imbalance. Nothing connected gives d_rel = 0. Raises ValueError if `limit` iterations do not suffice.
+    than `tolerance` of the mean and d_rel changed by less. d_rel comes from the dissipated energy, an upper bound that
+    is accurate to about the square of the imbalance. Nothing connected gives d_rel = 0. Raises ValueError if `limit`
+    iterations do not suffice.
     Source: paper, Methods (Laplace equation, Dirichlet ends, symmetric sides, tolerance 0.001).
     """
     codes = np.ascontiguousarray(np.moveaxis(codes, axis, 0), dtype=np.uint8)
@@ -83,13 +84,14 @@ def _conjugate_gradients(operator, connected, tolerance, limit):
     multigrid = Multigrid(operator)
     right, preconditioned = operator.field(), operator.field()
     entering = float(operator.wz[0].sum(dtype=np.float64))
-    history, fluxes, energy, size = [], np.empty(depth + 1), 0.0, 0.0
+    history, fluxes, energy = [], np.empty(depth + 1), 0.0
     for iteration in range(limit + 1):
         in_slabs(slice_fluxes, depth + 1, residual.size, operator.wz, solution, 1.0, 0.0, fluxes)
         imbalance = float((fluxes.max() - fluxes.min()) / fluxes.mean())
         d_rel = _energy(operator, solution, residual, entering) * depth / (height * width)
         history.append((imbalance, d_rel))
-        if abs(imbalance) < tolerance and iteration > 0:
+        settled = iteration > 0 and abs(d_rel - history[-2][1]) < tolerance * d_rel
+        if (settled and abs(imbalance) < tolerance) or _norm(operator, residual) == 0:
             return solution, history
         right[:] = residual
         multigrid.solve(right, preconditioned)
@@ -102,6 +104,10 @@ def _conjugate_gradients(operator, connected, tolerance, limit):
         size = sum(one for one, _ in operator.slabs(inner_products, residual, direction, direction))
         operator.slabs(step_along, solution, residual, direction, applied, size / energy)
     raise ValueError(f"diffusion did not converge to {tolerance:g} in {limit} iterations (now {history[-1][0]:.2g})")
+
+
+def _norm(operator, field) -> float:
+    return sum(one for one, _ in operator.slabs(inner_products, field, field, field))
 
 
 def _energy(operator, solution, residual, entering: float) -> float:

@@ -15,10 +15,10 @@ def inscribed_box(labels: np.ndarray) -> tuple[slice, slice, slice]:
     """
     valid = labels != NOT_LABELLED
     filled = valid.sum(axis=(1, 2))
-    rows = np.flatnonzero(filled >= max(1, filled.max() / 2))
-    first, last = int(rows.min(initial=0)), int(rows.max(initial=-1)) + 1
-    if last <= first:
+    if not filled.any():
         raise ValueError("no voxel is labelled")
+    rows = np.flatnonzero(filled >= filled.max() / 2)
+    first, last = int(rows[0]), int(rows[-1]) + 1
     y, x = _largest_rectangle(valid[first:last].all(axis=0))
     return slice(first, last), y, x
 

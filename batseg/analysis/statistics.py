@@ -20,10 +20,12 @@ def bootstrap_mean(
     count = len(groups)
     if count < 2:
         return float("nan"), float("nan")
-    means = np.empty(draws)
-    for draw in range(draws):
-        chosen = rng.integers(0, count, count)
-        means[draw] = np.mean([rng.choice(groups[i], groups[i].size).mean() for i in chosen])
+    chosen = rng.integers(0, count, (draws, count))
+    drawn = np.empty((draws, count))
+    for i, group in enumerate(groups):
+        slots = chosen == i
+        drawn[slots] = rng.choice(group, (np.count_nonzero(slots), group.size)).mean(axis=1)
+    means = drawn.mean(axis=1)
     centre = np.mean([group.mean() for group in groups])
     tail = (1 + level) / 2
     widen = np.sqrt(count / (count - 1)) * t.ppf(tail, count - 1) / norm.ppf(tail)
