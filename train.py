@@ -8,7 +8,6 @@ import math
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from batseg.command import command
 from batseg.subvolumes import find_pairs
 from batseg.training.fit import fit, load_weights, use_cores
-from batseg.training.rows import judge, show, write_result
+from batseg.training.rows import check, judge, show, write_result
 from batseg.training.runs import finished, fit_folder, key_of
 from batseg.volumes import write_text
 
@@ -31,32 +30,28 @@ def main(cfg: DictConfig) -> float:
 
         ensure_sample(cfg.sample)
     settings = OmegaConf.to_container(cfg, resolve=True)
+    segment = instantiate(cfg.segment, _convert_="all")
+    pairs = find_pairs(cfg.evaluation, cfg.data.label_map, cfg.data.voxel_nm) if cfg.evaluation is not None else []
+    check(pairs, segment)
     key = key_of({part: settings[part] for part in ("module", "data", "trainer", "seed")})
-    first_process = not torch.distributed.is_initialized() and pl.utilities.rank_zero_only.rank in (0, None)
+    first_process = pl.utilities.rank_zero_only.rank in (0, None)
     with fit_folder(Path(cfg.runs) / "fits", name, key, alone=first_process) as folder:
         pl.seed_everything(cfg.seed, verbose=False)
         module = instantiate(cfg.module, _convert_="all")
         record = finished(folder) if cfg.resume == "auto" else None
         if record is None:
             write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-            loggers = [instantiate(logger, folder=str(folder), _convert_="all") for logger in cfg.logger.values()]
-            trainer = instantiate(
-                cfg.trainer, folder=str(folder), loggers=loggers, description=f"train {name}", _convert_="all"
-            )
             data = instantiate(cfg.data, _convert_="all")
+            places = {"folder": str(folder), "_convert_": "all"}
+            loggers = [instantiate(logger, **places) for logger in cfg.logger.values()]
+            trainer = instantiate(cfg.trainer, loggers=loggers, description=f"train {name}", **places)
             record = fit(module, data, trainer, folder, cfg.resume)
-    if cfg.evaluation is None or not first_process:
+    if not pairs or not first_process:
         return record["metrics"].get("validation/dice", math.nan)
     row = Path(cfg.runs) / "rows" / name / f"seed{cfg.seed}"
     network = load_weights(module.network, folder)
-    result = judge(
-        network,
-        find_pairs(settings["evaluation"], settings["data"]["label_map"], settings["data"]["voxel_nm"]),
-        row,
-        folder / "predictions",
-        instantiate(cfg.segment, _convert_="all"),
-        instantiate(cfg.postprocess, _convert_="all"),
-    )
+    postprocess = instantiate(cfg.postprocess, _convert_="all")
+    result = judge(network, pairs, row, folder / "predictions", segment, postprocess)
     write_text(row / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_result(row, {"name": name, "seed": cfg.seed, "fit": str(folder), "training": record, **result})
     show(name, cfg.seed, result)

@@ -148,6 +148,7 @@ def quiet() -> None:
     for text in (
         ".*does not have many workers.*",
         ".*LeafSpec.*",
+        ".*across ranks is zero.*",
         ".*Checkpoint directory.*exists.*",
         ".*Tensor Cores.*",
     ):

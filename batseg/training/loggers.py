@@ -88,6 +88,7 @@ class Wandb(WandbLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         online = mode == "online" or (mode == "auto" and has_wandb_key())
         super().__init__(name=name, project=project, save_dir=str(folder), offline=not online)
+        self._wandb_init.pop("anonymous", None)  # wandb warns about it
 
     @property
     @rank_zero_experiment
@@ -101,6 +102,13 @@ class Wandb(WandbLogger):
             self._offline = True
             self._wandb_init["mode"] = "offline"
             return super().experiment
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the run, so that the next fit of this process gets a run of its own."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=int(status != "success"))
+            self._experiment = None
 
 
 def has_wandb_key() -> bool:

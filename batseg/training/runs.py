@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from glob import glob
@@ -69,16 +70,28 @@ def fit_folder(root: str | Path, name: str, key: str, alone: bool = True) -> Ite
     if not alone:
         yield folder
         return
-    with (root / f".{key}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning("waiting for the fit %s, which another process is making", folder.name)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(root / f".{key}.lock", folder.name):
         known = sorted(root.glob(f"*-{key}"))
         folder = known[0] if known else folder
         folder.mkdir(exist_ok=True)
-        yield folder
+        try:
+            yield folder
+        except BaseException:
+            if not list(folder.glob("*.ckpt")):  # nothing was learnt: bad input, most likely
+                shutil.rmtree(folder)
+            raise
+
+
+@contextmanager
+def _locked(path: Path, what: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file; say so where another process has it."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("waiting for the fit %s, which another process is making", what)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def finished(folder: Path) -> dict | None:
