@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from batseg.analysis.multigrid import Multigrid
-from batseg.analysis.stencil import inner_products, slice_fluxes, stencil_of_codes, step_along, turn
+from batseg.analysis.stencil import stencil_of_codes
 from batseg.morphology.connectivity import percolating
-from batseg.morphology.slabs import in_slabs
+from batseg.morphology.slabs import SMALL
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ def solve_diffusion(
     tolerance: float = 1e-3,
     limit: int = 200,
     keep_field: bool = False,
+    device: str | None = None,
 ) -> Diffusion:
     """Effective diffusivity along an axis: concentration 1 and 0 on the two end planes, no flux through the sides.
 
@@ -41,7 +42,8 @@ def solve_diffusion(
     with harmonic face means; stops when the largest and the smallest flux through any cross-section differ by less
     than `tolerance` of the mean and d_rel changed by less. d_rel comes from the dissipated energy, an upper bound that
     is accurate to about the square of the imbalance. Nothing connected gives d_rel = 0. Raises ValueError if `limit`
-    iterations do not suffice.
+    iterations do not suffice. device: where to solve (a torch device); None takes a GPU for large volumes if there is
+    one and compiled kernels on all processors otherwise.
     Source: paper, Methods (Laplace equation, Dirichlet ends, symmetric sides, tolerance 0.001).
     """
     codes = np.ascontiguousarray(np.moveaxis(codes, axis, 0), dtype=np.uint8)
@@ -56,11 +58,11 @@ def solve_diffusion(
     if joined == 0:
         return Diffusion(0.0, float(fraction), 1.0 if fraction > 0 else 0.0, 0)
     blocked = np.where(connected, codes, conductivity.size).astype(np.uint8)
-    del conducts
-    operator = stencil_of_codes(blocked, np.append(conductivity, 0.0))
+    del conducts, codes
+    operator = _operator(blocked, np.append(conductivity, 0.0), device)
     solution, history = _conjugate_gradients(operator, connected, tolerance, limit)
     if keep_field:
-        inner = np.where(connected, solution[1:-1, 1:-1, 1:-1], np.nan)
+        inner = np.where(connected, operator.on_cpu(solution)[1:-1, 1:-1, 1:-1], np.nan)
         inner = np.ascontiguousarray(np.moveaxis(inner, 0, axis))
     return Diffusion(
         history[-1][1],
@@ -72,46 +74,46 @@ def solve_diffusion(
     )
 
 
-def _conjugate_gradients(operator, connected, tolerance, limit):
-    """Solve for the concentration; the solution with halo and the history."""
+def _operator(codes: np.ndarray, conductivity: np.ndarray, device: str | None):
+    """The stencil on the processor that should solve it."""
+    if codes.size <= SMALL and device is None:
+        return stencil_of_codes(codes, conductivity)
+    from batseg.analysis.stencil_gpu import gpu_available, gpu_stencil_of_codes  # torch takes seconds to import
+
+    if device is None and not gpu_available():
+        return stencil_of_codes(codes, conductivity)
+    return gpu_stencil_of_codes(codes, conductivity, device or "cuda")
+
+
+def _conjugate_gradients(operator, connected: np.ndarray, tolerance: float, limit: int):
+    """Solve for the concentration; the solution with halo and the history. Flexible: the K-cycle is not linear."""
     depth, height, width = operator.shape
-    solution, residual, direction, applied = (operator.field(np.float64) for _ in range(4))
-    levels = 1 - (np.arange(depth, dtype=float) + 0.5) / depth
-    np.multiply(connected, levels[:, None, None], out=solution[1:-1, 1:-1, 1:-1])
+    solution, residual, direction, applied = (operator.field(double=True) for _ in range(4))
+    operator.fill(solution, connected * (1 - (np.arange(depth) + 0.5) / depth)[:, None, None])
     operator.apply(solution, applied)
-    np.negative(applied, out=residual)
+    residual -= applied
     residual[1, 1:-1, 1:-1] += operator.wz[0]
     multigrid = Multigrid(operator)
     right, preconditioned = operator.field(), operator.field()
-    entering = float(operator.wz[0].sum(dtype=np.float64))
-    history, fluxes, energy = [], np.empty(depth + 1), 0.0
+    preconditioned[:] = 1
+    entering = operator.entering(preconditioned)
+    history, energy = [], 0.0
     for iteration in range(limit + 1):
-        in_slabs(slice_fluxes, depth + 1, residual.size, operator.wz, solution, 1.0, 0.0, fluxes)
+        fluxes = operator.fluxes(solution)
         imbalance = float((fluxes.max() - fluxes.min()) / fluxes.mean())
-        d_rel = _energy(operator, solution, residual, entering) * depth / (height * width)
+        # Dissipation of the field: b.1 - b.c - r.c, with b the conductances of the end at concentration 1.
+        dissipated = entering - operator.entering(solution) - operator.dot(solution, residual)
+        d_rel = dissipated * depth / (height * width)
         history.append((imbalance, d_rel))
         settled = iteration > 0 and abs(d_rel - history[-2][1]) < tolerance * d_rel
-        if (settled and abs(imbalance) < tolerance) or _norm(operator, residual) == 0:
+        if (settled and abs(imbalance) < tolerance) or operator.dot(residual, residual) == 0:
             return solution, history
         right[:] = residual
         multigrid.solve(right, preconditioned)
         if iteration == 0:
             direction[:] = preconditioned
         else:
-            along = sum(one for one, _ in operator.slabs(inner_products, preconditioned, applied, applied))
-            operator.slabs(turn, direction, preconditioned, -along / energy)
+            operator.turn(direction, preconditioned, -operator.dot(preconditioned, applied) / energy)
         energy = operator.apply(direction, applied)
-        size = sum(one for one, _ in operator.slabs(inner_products, residual, direction, direction))
-        operator.slabs(step_along, solution, residual, direction, applied, size / energy)
+        operator.step(solution, residual, direction, applied, operator.dot(residual, direction) / energy)
     raise ValueError(f"diffusion did not converge to {tolerance:g} in {limit} iterations (now {history[-1][0]:.2g})")
-
-
-def _norm(operator, field) -> float:
-    return sum(one for one, _ in operator.slabs(inner_products, field, field, field))
-
-
-def _energy(operator, solution, residual, entering: float) -> float:
-    """Dissipation of the field: entering - b.c - r.c, with b the entering conductances at concentration 1."""
-    given = float((operator.wz[0].astype(np.float64) * solution[1, 1:-1, 1:-1]).sum())
-    rest = sum(one for one, _ in operator.slabs(inner_products, solution, residual, residual))
-    return entering - given - rest

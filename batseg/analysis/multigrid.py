@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from batseg.analysis.stencil import Stencil, inner_products, step_along, turn
+from batseg.analysis.stencil import Stencil
 
 RED_BLACK, BLACK_RED = (0, 1), (1, 0)
 DIRECT = 600
@@ -13,12 +13,13 @@ DIRECT = 600
 class Multigrid:
     """Approximate inverse of a stencil on blocks of 2 x 2 x 2 cells, level upon level.
 
+    finest: a `Stencil` or its twin on a GPU; levels too small for a GPU are on the CPU.
     Each coarser level is solved by two steps of conjugate gradients preconditioned by the next (a K-cycle): these find
     the right size of the correction by themselves, which the piecewise constant prolongation gets wrong by a factor.
     Source: Notay & Vassilevski, Numer. Linear Algebra Appl. 15 (2008).
     """
 
-    def __init__(self, finest: Stencil):
+    def __init__(self, finest):
         self.levels = [finest]
         while np.prod(self.levels[-1].shape) > DIRECT:
             self.levels.append(self.levels[-1].coarsen())
@@ -57,12 +58,10 @@ class Multigrid:
             energy = here.apply(direction, applied)
             if energy <= 0:
                 break
-            size = sum(one for one, _ in here.slabs(inner_products, residual, direction, direction))
-            here.slabs(step_along, solution, residual, direction, applied, np.float32(size / energy))
+            here.step(solution, residual, direction, applied, here.dot(residual, direction) / energy)
             if step == 0:
                 self._cycle(level, residual, preconditioned)
-                along = sum(one for one, _ in here.slabs(inner_products, preconditioned, applied, applied))
-                here.slabs(turn, direction, preconditioned, np.float32(-along / energy))
+                here.turn(direction, preconditioned, -here.dot(preconditioned, applied) / energy)
         return solution
 
 

@@ -28,9 +28,16 @@ class Stencil:
     def shape(self) -> tuple[int, int, int]:
         return self.inverse_diagonal.shape
 
-    def field(self, dtype=np.float32) -> np.ndarray:
+    def field(self, double: bool = False) -> np.ndarray:
         """A zero field with its halo."""
-        return np.zeros([length + 2 for length in self.shape], dtype)
+        return np.zeros([length + 2 for length in self.shape], np.float64 if double else np.float32)
+
+    def fill(self, field: np.ndarray, values: np.ndarray) -> None:
+        """Set a field to values without a halo."""
+        field[1:-1, 1:-1, 1:-1] = values
+
+    def on_cpu(self, field: np.ndarray) -> np.ndarray:
+        return field
 
     def slabs(self, kernel, *arguments) -> list:
         return in_slabs(kernel, self.shape[0], self.inverse_diagonal.size, *arguments)
@@ -56,34 +63,59 @@ class Stencil:
         """Add the value of each block of 2 x 2 x 2 cells to its conducting cells."""
         self.slabs(_prolong, coarse, self.inverse_diagonal, field)
 
+    def dot(self, first: np.ndarray, second: np.ndarray) -> float:
+        """Inner product of two fields."""
+        return sum(self.slabs(_dot, first, second))
+
+    def step(self, solution, residual, direction, applied, length: float) -> None:
+        """solution += length direction, residual -= length applied."""
+        self.slabs(_step, solution, residual, direction, applied, solution.dtype.type(length))
+
+    def turn(self, direction: np.ndarray, preconditioned: np.ndarray, factor: float) -> None:
+        """direction = preconditioned + factor direction."""
+        self.slabs(_turn, direction, preconditioned, direction.dtype.type(factor))
+
+    def fluxes(self, field: np.ndarray, high: float = 1.0, low: float = 0.0) -> np.ndarray:
+        """Flux through each of the nz + 1 layers of faces across z, with the ends at high and low."""
+        found = np.empty(self.shape[0] + 1)
+        in_slabs(_fluxes, found.size, field.size, self.wz, field, high, low, found)
+        return found
+
+    def entering(self, field: np.ndarray) -> float:
+        """Product of the conductances of the first end with the field in the first slice."""
+        return float((self.wz[0].astype(np.float64) * field[1, 1:-1, 1:-1]).sum())
+
     def coarsen(self) -> "Stencil":
         """The Galerkin operator of blocks of 2 x 2 x 2 cells: conductances between blocks add up."""
-        return stencil(*_coarse_faces(self.wz, self.wy, self.wx))
+        return Stencil.of_faces(*_coarse_faces(self.wz, self.wy, self.wx))
+
+    @classmethod
+    def of_faces(cls, wz: np.ndarray, wy: np.ndarray, wx: np.ndarray) -> "Stencil":
+        """A stencil from its face conductances."""
+        inverse = np.empty((wy.shape[0], wz.shape[1], wz.shape[2]), np.float32)
+        in_slabs(_invert_diagonal, inverse.shape[0], inverse.size, wz, wy, wx, inverse)
+        return cls(wz, wy, wx, inverse)
 
 
-def stencil(wz: np.ndarray, wy: np.ndarray, wx: np.ndarray) -> Stencil:
-    """A stencil from its face conductances."""
-    inverse = np.empty((wy.shape[0], wz.shape[1], wz.shape[2]), np.float32)
-    in_slabs(_invert_diagonal, inverse.shape[0], inverse.size, wz, wy, wx, inverse)
-    return Stencil(wz, wy, wx, inverse)
-
-
-def stencil_of_codes(codes: np.ndarray, conductivity: np.ndarray) -> Stencil:
-    """Stencil of a volume whose cells have conductivity[code]; ends at z = 0 and z = nz, half a cell away.
-
-    Faces take the harmonic mean of their cells, which is exact for layers.
-    """
+def face_table(conductivity: np.ndarray) -> np.ndarray:
+    """Conductance of the face between two codes, (codes, codes): the harmonic mean, which is exact for layers."""
     conductivity = np.asarray(conductivity, np.float64)
     one, two = np.meshgrid(conductivity, conductivity, indexing="ij")
     with np.errstate(invalid="ignore", divide="ignore"):
-        table = np.where((one > 0) & (two > 0), 2 * one * two / (one + two), 0.0).astype(np.float32)
+        return np.where((one > 0) & (two > 0), 2 * one * two / (one + two), 0.0).astype(np.float32)
+
+
+def stencil_of_codes(codes: np.ndarray, conductivity: np.ndarray) -> Stencil:
+    """Stencil of a volume whose cells have conductivity[code]; ends at z = 0 and z = nz, half a cell away."""
+    conductivity = np.asarray(conductivity, np.float64)
+    table = face_table(conductivity)
     depth, height, width = codes.shape
     wz = np.zeros((depth + 1, height, width), np.float32)
     wy = np.zeros((depth, height + 1, width), np.float32)
     wx = np.zeros((depth, height, width + 1), np.float32)
     in_slabs(_fill_faces, depth, codes.size, codes, table, wz, wy, wx)
     wz[0], wz[-1] = 2 * conductivity[codes[0]], 2 * conductivity[codes[-1]]
-    return stencil(wz, wy, wx)
+    return Stencil.of_faces(wz, wy, wx)
 
 
 @njit(**FAST)
@@ -207,8 +239,7 @@ def _prolong(coarse, inverse, field, start, stop):
 
 
 @njit(**FAST)
-def slice_fluxes(wz, field, high, low, fluxes, start, stop):
-    """fluxes[k] = flux through the faces below slice k, for start..stop of nz + 1 face layers; ends at high and low."""
+def _fluxes(wz, field, high, low, fluxes, start, stop):
     depth = wz.shape[0] - 1
     for z in range(start, stop):
         total = 0.0
@@ -223,39 +254,28 @@ def slice_fluxes(wz, field, high, low, fluxes, start, stop):
 
 
 @njit(**FAST)
-def step_along(solution, residual, direction, applied, length, start, stop):
-    """solution += length direction, residual -= length applied; returns the residual's squared norm."""
-    norm = 0.0
+def _step(solution, residual, direction, applied, length, start, stop):
     for z in range(start + 1, stop + 1):
         for y in range(1, solution.shape[1] - 1):
-            row = 0.0
             for x in range(1, solution.shape[2] - 1):
                 solution[z, y, x] += length * direction[z, y, x]
-                left = residual[z, y, x] - length * applied[z, y, x]
-                residual[z, y, x] = left
-                row += left * left
-            norm += row
-    return norm
+                residual[z, y, x] -= length * applied[z, y, x]
 
 
 @njit(**FAST)
-def inner_products(first, second, third, start, stop):
-    """(first . second, first . third)."""
-    one = two = 0.0
+def _dot(first, second, start, stop):
+    product = 0.0
     for z in range(start + 1, stop + 1):
         for y in range(1, first.shape[1] - 1):
-            row_one = row_two = 0.0
+            row = 0.0
             for x in range(1, first.shape[2] - 1):
-                row_one += first[z, y, x] * second[z, y, x]
-                row_two += first[z, y, x] * third[z, y, x]
-            one += row_one
-            two += row_two
-    return one, two
+                row += first[z, y, x] * second[z, y, x]
+            product += row
+    return product
 
 
 @njit(**FAST)
-def turn(direction, preconditioned, factor, start, stop):
-    """direction = preconditioned + factor direction."""
+def _turn(direction, preconditioned, factor, start, stop):
     for z in range(start + 1, stop + 1):
         for y in range(1, direction.shape[1] - 1):
             for x in range(1, direction.shape[2] - 1):

@@ -148,3 +148,12 @@ def test_agrees_with_taufactor_on_a_random_medium():
     peer = taufactor.Solver(codes, device="cpu")
     peer.solve(conv_crit=1e-4, verbose=False)
     assert solve_diffusion(codes, [0.0, 1.0]).d_rel == pytest.approx(float(peer.D_rel[0]), rel=3e-3)
+
+
+def test_the_gpu_stencil_gives_the_same_numbers(monkeypatch):
+    monkeypatch.setattr("batseg.analysis.stencil_gpu.CPU_BELOW", 2000)
+    codes = blobs((27, 22, 31), 1.5) + 2 * blobs((27, 22, 31), 1.5, seed=1)
+    conductivity = [0.0, 1.0, 0.3, 0.05]
+    compiled, torch = (solve_diffusion(codes, conductivity, 2, 1e-7, device=device) for device in (None, "cpu"))
+    assert torch.d_rel == pytest.approx(compiled.d_rel, rel=1e-7)
+    assert torch.iterations == compiled.iterations
