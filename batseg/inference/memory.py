@@ -1,5 +1,6 @@
 """How much memory a forward pass takes, counted before it is run at full size."""
 
+import resource
 import weakref
 from collections.abc import Callable
 
@@ -40,15 +41,22 @@ class LiveBytes(TorchDispatchMode):
         self.alive -= size
 
 
-def forward_bytes_per_voxel(forward: Callable[[torch.Tensor], torch.Tensor], channels: int, thin: int) -> float:
-    """Peak bytes per voxel of a forward pass of windows (1, channels, thin, a, b), input and output included."""
+def forward_bytes_per_voxel(
+    forward: Callable[[torch.Tensor], torch.Tensor], channels: int, thin: int
+) -> tuple[int, float]:
+    """Number of phases, and peak bytes per voxel of a forward pass of windows (1, channels, thin, a, b)."""
     windows = torch.randn(1, channels, max(8, thin // 8 * 8), 32, 32)
     forward(windows)  # prepares the networks, whose weights are not to be counted
     with LiveBytes() as counter:
-        forward(windows)
-    return SAFETY * (counter.peak / windows.numel() * channels + 4 * channels)
+        phases = forward(windows).shape[1]
+    return phases, SAFETY * (counter.peak / windows.numel() * channels + 4 * channels)
 
 
 def resident_bytes() -> int:
     """Memory this process holds now."""
     return psutil.Process().memory_info().rss
+
+
+def peak_resident_bytes() -> int:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

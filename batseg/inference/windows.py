@@ -135,21 +135,25 @@ def plane_grid(
     direction: str = "z",
     overlap: float = 0.5,
     halo: int = 24,
-    max_voxels: float = float("inf"),
     window_fit: str = "error",
+    max_voxels: float = float("inf"),
+    max_rows: float = float("inf"),
 ) -> Grid:
     """Whole planes, overlapping along the thin axis only.
 
-    Where `thin` planes hold more than `max_voxels`, the plane is cut into tiles that are read with a halo and of which
-    the core alone is kept. Faster than `window_grid` as a voxel is seen twice per direction and not eight times.
+    Where `thin` planes hold more than `max_voxels`, or axis a is longer than `max_rows`, the plane is cut into tiles
+    that are read with a halo and of which the core alone is kept; the cut with the least work is taken. Faster than
+    `window_grid` as a voxel is seen twice per direction and not eight times.
     """
     lengths = tuple(shape[axis] for axis in axis_order(direction))
     thin = fit_window((thin, 1, 1), shape, direction, window_fit)[0]
-    thin_spans = overlapping_spans(lengths[0], thin, overlap)
     best = None
     for tiles_a in range(1, max(2, lengths[1] // MULTIPLE)):
+        a = tiled_spans(lengths[1], tiles_a, halo)
+        if a[0].keep_stop - a[0].keep_start > max_rows:
+            continue
         for tiles_b in range(1, max(2, lengths[2] // MULTIPLE)):
-            a, b = tiled_spans(lengths[1], tiles_a, halo), tiled_spans(lengths[2], tiles_b, halo)
+            b = tiled_spans(lengths[2], tiles_b, halo)
             if thin * a[0].length * b[0].length <= max_voxels:
                 work = len(a) * a[0].length * len(b) * b[0].length
                 if best is None or work < best[0]:
@@ -157,9 +161,9 @@ def plane_grid(
                 break
     if best is None:
         raise InputError(
-            f"no plane tile with halo {halo} fits into the memory; raise max_memory_gb or lower thin, halo"
+            f"no tile of {thin} planes with halo {halo} fits; raise max_memory_gb or lower window[0], halo"
         )
-    return Grid(direction, (thin_spans, best[1], best[2]), lengths)
+    return Grid(direction, (overlapping_spans(lengths[0], thin, overlap), best[1], best[2]), lengths)
 
 
 def make_grid(
@@ -170,13 +174,27 @@ def make_grid(
     windows: str = "windows",
     halo: int = 24,
     window_fit: str = "error",
-    max_voxels: float = float("inf"),
+    **limits: float,
 ) -> Grid:
-    """The grid of one direction in either mode, "windows" or "planes"."""
+    """The grid of one direction in either mode, "windows" or "planes" (whose tiles keep to the limits)."""
     if len(window) != 3 or min(window) < 1:
         raise InputError(f"window {tuple(window)}: expected three positive numbers (thin, a, b)")
     if windows == "windows":
         return window_grid(shape, window, direction, overlap, window_fit)
     if windows == "planes":
-        return plane_grid(shape, window[0], direction, overlap, halo, max_voxels, window_fit)
+        return plane_grid(shape, window[0], direction, overlap, halo, window_fit, **limits)
     raise InputError(f"windows {windows!r}: expected 'windows' or 'planes'")
+
+
+def row_blocks(grid: Grid, max_rows: float) -> list[tuple[int, int]]:
+    """Axis a in blocks of at most `max_rows`, cut between tiles or, where windows overlap, at multiples of 8."""
+    length = grid.lengths[1]
+    starts = {span.keep_start for span in grid.spans[1]}
+    tiled = all(a.keep_stop <= b.keep_start for a, b in zip(grid.spans[1], grid.spans[1][1:]))
+    cuts = sorted(starts) if tiled else list(range(0, length, MULTIPLE))
+    blocks, first = [], 0
+    for cut, following in zip(cuts, [*cuts[1:], length]):
+        if following - first > max_rows and cut > first:
+            blocks.append((first, cut))
+            first = cut
+    return [*blocks, (first, length)]
