@@ -5,10 +5,12 @@ comes after the training share one fit.
 """
 
 import math
+import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,11 +26,11 @@ from batseg.volumes import write_text
 def main(cfg: DictConfig) -> float:
     """Mean Dice on the evaluation volumes (NaN if nothing is judged), for Hydra's sweepers to maximise."""
     name = cfg.name or experiment_name()
+    if HydraConfig.get().mode == RunMode.MULTIRUN:  # Lightning starts further processes with this command line
+        sys.argv[1:] = HydraConfig.get().overrides.task
     use_cores(cfg.threads)
-    if cfg.sample is not None:
-        from batseg.training.sample import ensure_sample
-
-        ensure_sample(cfg.sample)
+    if cfg.sample is not None and cfg.campaign == cfg.sample.folder:
+        instantiate(cfg.sample, _convert_="all")
     settings = OmegaConf.to_container(cfg, resolve=True)
     segment = instantiate(cfg.segment, _convert_="all")
     pairs = find_pairs(cfg.evaluation, cfg.data.label_map, cfg.data.voxel_nm) if cfg.evaluation is not None else []

@@ -42,7 +42,8 @@ def cross_entropy(
 ) -> Tensor:
     """Mean over labelled voxels of -w log p(label), divided by the mean weight; 0 for a batch without labels.
 
-    weights : per phase. voxels : factors per voxel (batch, z, y, x).
+    weights : per phase. voxels : factors per voxel (batch, z, y, x). In distributed training the divisor is averaged over
+    the processes, so that the mean of their losses is the loss of one process with the whole batch.
     """
     loss = F.cross_entropy(logits.float(), labels, weights, ignore_index=NOT_LABELLED, reduction="none")
     labelled = labels != NOT_LABELLED
@@ -51,7 +52,16 @@ def cross_entropy(
         scale = scale * weights[labels.masked_fill(~labelled, 0)]
     if voxels is not None:
         loss, scale = loss * voxels, scale * voxels
-    return loss.sum() / scale.sum().clamp_min(1e-6)
+    return loss.sum() / mean_over_processes(scale.sum()).clamp_min(1e-6)
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Mean of a number over the processes of a distributed training; the number itself without one."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    total = value.detach().clone()
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()
 
 
 def soft_dice_loss(logits: Tensor, labels: Tensor, smooth: float = 1e-5) -> Tensor:

@@ -49,7 +49,7 @@ class SegmentationModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         loss = deeply_supervised(self.loss, self(batch["image"]), batch["labels"])
-        self.log("train/loss", loss, batch_size=len(batch["image"]))
+        self.log("train/loss", loss, batch_size=len(batch["image"]), sync_dist=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
