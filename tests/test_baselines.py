@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.filters import threshold_multiotsu
 
-from batseg.baselines import RandomForest, kmeans, local_features, multi_otsu, random_walker, seeds
+from batseg.baselines import RandomForest, constant_fractions, kmeans, local_features, multi_otsu, random_walker, seeds
 from batseg.evaluation import confusion_matrix, mean_dice
 
 GREY = np.array([0.0, 1.0, 2.0, 3.0])
@@ -40,6 +40,14 @@ def test_multi_otsu_without_smoothing_is_the_library_threshold():
     clipped = np.clip(image, *np.quantile(image, [0.001, 0.999]))
     expected = np.digitize(image, threshold_multiotsu(clipped, 4))
     assert np.mean(multi_otsu(image, sigma=0) == expected) > 0.995
+
+
+def test_thresholds_at_known_fractions_give_these_fractions_in_the_mask():
+    image, _, mask = phantom(noise=0.2)
+    found = constant_fractions(image, mask, {"pore": 5, "graphite": 3, "silicon": 1, "cbd": 1})
+    assert np.bincount(found[mask]) / mask.sum() == pytest.approx([0.5, 0.3, 0.1, 0.1], abs=1e-3)
+    assert (found[~mask] == 255).all()
+    assert image[found == 0].max() <= image[found == 1].min()
 
 
 def test_smoothing_helps_thresholds_against_noise():

@@ -53,20 +53,19 @@ class LabelPair:
 
 
 def open_pair(
-    truth: str | Path,
-    prediction: str | Path,
-    mask: str | Path | None = None,
+    truth: str | Path | np.ndarray,
+    prediction: str | Path | np.ndarray,
+    mask: str | Path | np.ndarray | None = None,
     slices: Sequence[int] | None = None,
     mapping: Mapping[int, str] | None = None,
 ) -> LabelPair:
-    """Open truth, prediction and mask and agree on the slices to score.
+    """Open truth, prediction and mask (paths, or arrays in memory) and agree on the slices to score.
 
     `slices` = [first, last) of the whole scan: a volume that has just last - first slices is taken as it is, a deeper
     one is cut. Without `slices` the truth's sidecar (`slice_range`) says it where the depths differ.
     Raises InputError if the shapes cannot be brought together.
     """
-    paths = (str(truth), str(prediction), None if mask is None else str(mask))
-    volumes = tuple(None if path is None else open_volume(path) for path in paths)
+    paths, volumes = zip(*(_opened(*item) for item in {"truth": truth, "prediction": prediction, "mask": mask}.items()))
     opened = [(path, volume.shape) for path, volume in zip(paths, volumes) if volume is not None]
     described = "; ".join(f"{path} {shape}" for path, shape in opened)
     if len({shape[1:] for _, shape in opened}) > 1:
@@ -82,6 +81,13 @@ def open_pair(
         raise InputError(f"slices must be [first,last] with 0 <= first < last, got {list(known)}")
     first = tuple(0 if volume is None else _first_slice(volume, known, described) for volume in volumes)
     return LabelPair(paths, volumes, first, (known[1] - known[0], *volumes[0].shape[1:]), mapping)
+
+
+def _opened(role: str, source: str | Path | np.ndarray | None) -> tuple[str | None, Volume | None]:
+    """How to call a volume in messages, and the volume."""
+    if source is None:
+        return None, None
+    return (role, Volume(source)) if isinstance(source, np.ndarray) else (str(source), open_volume(source))
 
 
 def _first_slice(volume: Volume, known: Sequence[int], described: str) -> int:

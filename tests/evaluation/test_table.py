@@ -116,6 +116,13 @@ def test_volumes_of_one_depth_are_taken_as_they_are_whatever_the_sidecar_says(tm
     assert open_pair(truth_path, write(tmp_path / "p.tif", labels(2))).first == (0, 0, 0)
 
 
+def test_a_prediction_in_memory_is_taken_as_one_on_disk(tmp_path):
+    pair = open_pair(write(tmp_path / "t.tif", labels(1, (4, 9, 10)), slice_range=[2, 6]), labels(2))
+    np.testing.assert_array_equal(gathered(pair)[1], labels(2)[2:6])
+    with pytest.raises(InputError, match="prediction: label values outside"):
+        gathered(open_pair(labels(1), labels(2) + 7))
+
+
 def test_codes_are_mapped_and_the_mask_takes_voxels_out(tmp_path):
     mask = np.zeros((8, 9, 10), np.uint8)
     mask[3:] = 1
