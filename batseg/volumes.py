@@ -123,7 +123,14 @@ def write_volume(path: str | Path, volume: Volume) -> Path:
     path = Path(path)
     if path.suffix.lower() in TIFF_ENDINGS:
         with replacing(path) as draft:
-            tifffile.imwrite(draft, np.asarray(volume.array[:]), compression="zlib", metadata={"axes": "ZYX"})
+            tifffile.imwrite(
+                draft,
+                _slices(volume.array),
+                shape=volume.shape,
+                dtype=volume.array.dtype,
+                compression="zlib",
+                metadata={"axes": "ZYX"},
+            )
         write_json(path.with_suffix(".json"), _sidecar(volume))
     elif path.suffix == ".zarr":
         with replacing(path) as draft:
@@ -184,6 +191,12 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_json(path: str | Path, content: object) -> Path:
     """Write JSON, whole or not at all; NumPy scalars become plain numbers."""
     return write_text(path, json.dumps(content, indent=1, default=lambda value: value.item()) + "\n")
+
+
+def _slices(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Slices of an array in memory or on disk, which is read 32 slices at a time."""
+    for start in range(0, array.shape[0], 32):
+        yield from np.asarray(array[start : start + 32])
 
 
 def _sidecar(volume: Volume) -> dict:
