@@ -20,7 +20,8 @@ check: $(READY)
 	@$(BIN)/python -m pytest tests/test_layers.py tests/test_config.py tests/test_documents.py
 
 bench: $(READY)
-	@$(BIN)/python -m pip install -q '.[bench]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps porespy==3.0.4
 	@$(BIN)/python -m tests.benchmarks
 
 # The paper's scale; needs a GPU with 24 GB and days (README, "On a GPU node").
