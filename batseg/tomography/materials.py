@@ -68,8 +68,10 @@ class Composition:
     graphite_density: float = GRAPHITE_DENSITY
     cbd_porosity: float = 0.27  # unresolved pores (paper, text)
     copper_fraction: float = 0.16  # of the solid CBD; 0.16 = half of the carbon black's volume (paper, Methods)
-    copper_spread: float = 0.3  # relative standard deviation over space of the copper fraction
+    copper_spread: float = 0.3  # relative standard deviation over space of the copper fraction, smooth
     copper_correlation_nm: float = 250.0
+    copper_grain: float = 0.8  # the same on a finer scale: clusters of nanoparticles
+    copper_grain_nm: float = 40.0
     density_spread: float = 0.0  # relative standard deviation over space of every solid's density
     density_correlation_nm: float = 500.0
     cross_section: str = "photoabsorption"
@@ -102,11 +104,13 @@ def index_volumes(
     if codes.max(initial=0) > CBD:
         raise ValueError(f"labels must hold 0..3 or 255, found {int(codes.max())}")
     delta, beta = (table.astype(np.float32)[codes] for table in composition.phase_indices(energy_kev))
-    if composition.copper_spread > 0 and (inside := codes == CBD).any():
-        field = smooth_field(labels.shape, [composition.copper_correlation_nm / voxel_nm] * 3, rng)[inside]
-        # Lognormal of the set mean and relative spread: copper clusters are few and dense, and never negative.
-        width = np.sqrt(np.log1p(composition.copper_spread**2))
-        fraction = np.minimum(composition.copper_fraction * np.exp(width * field - width**2 / 2), 1)
+    if max(composition.copper_spread, composition.copper_grain) > 0 and (inside := codes == CBD).any():
+        smooth = smooth_field(labels.shape, [composition.copper_correlation_nm / voxel_nm] * 3, rng)[inside]
+        grain = smooth_field(labels.shape, [composition.copper_grain_nm / voxel_nm] * 3, rng)[inside]
+        # Lognormal of the set mean and relative spreads: copper clusters are few and dense, and never negative.
+        variances = np.log1p(np.square([composition.copper_spread, composition.copper_grain]))
+        field = np.sqrt(variances[0]) * smooth + np.sqrt(variances[1]) * grain
+        fraction = np.minimum(composition.copper_fraction * np.exp(field - variances.sum() / 2), 1)
         without, copper = composition.binder(energy_kev)
         for volume, dry, metal in zip((delta, beta), without, copper):
             volume[inside] = (1 - composition.cbd_porosity) * (dry + fraction * (metal - dry))

@@ -54,7 +54,7 @@ def test_copper_varies_only_inside_the_binder_and_keeps_its_mean():
     labels = np.full((24, 40, 40), 3, np.uint8)
     labels[:6] = 1
     labels[:, :5] = 255
-    composition = Composition(copper_fraction=0.16, copper_spread=0.4, copper_correlation_nm=60)
+    composition = Composition(copper_fraction=0.16, copper_spread=0.4, copper_correlation_nm=60, copper_grain=0)
     delta, beta = index_volumes(labels, 61.0, composition, 8.4, np.random.default_rng(0))
     expected = composition.phase_indices(8.4)
     assert np.ptp(delta[:6, 5:]) == 0
