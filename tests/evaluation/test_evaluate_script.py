@@ -55,7 +55,7 @@ def test_json_and_csv_hold_every_metric_and_paths_are_relative_to_the_caller(fol
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("truth=missing.tif", "missing.tif"), ("preset=paper20", "paper20"), ("label_map={0: pore}", "outside the map")],
+    [("truth=missing.tif", "missing.tif"), ("label_map={0: pore}", "outside the map")],
 )
 def test_bad_input_ends_in_one_line(folder, argument, message):
     done = evaluate(folder, "out=n.json", argument)
