@@ -23,10 +23,13 @@ class Beam:
     patch_px: float = 12.0
     drift_spread: float = 0.006  # smooth change between the flats before and the flats after the scan
     drift_px: float = 10.0
-    flux_spread: float = 0.008  # from frame to frame
-    cloud_spread: float = 0.012  # smooth background, new in every projection
-    cloud_px: float = 15.0
-    flat_cloud_share: float = 0.5  # the same in flats, as a share of `cloud_spread`
+    shift_px: float = 0.03  # vertical movement of the beam from frame to frame, which moves the bands
+    shift_drift_px: float = 0.06  # the same from the first flats to the last
+    flux_spread: float = 0.006  # from frame to frame
+    cloud_spread: float = 0.03  # smooth background, mixed anew in every frame
+    cloud_px: float = 10.0  # its correlation; each mode has its own, up to twice as long or short
+    cloud_modes: int = 12  # how many fixed patterns it is mixed from: what the optics can do
+    flat_cloud_share: float = 0.35  # the same in flats, as a share of `cloud_spread`
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,40 @@ def illumination(shape: tuple[int, int], beam: Beam, rng: np.random.Generator) -
     return (field / field.mean()).astype(np.float32)
 
 
-def background(
-    times: np.ndarray, shape: tuple[int, int], beam: Beam, rng: np.random.Generator, cloud_share: float = 1.0
+def cloud_modes(shape: tuple[int, int], beam: Beam, rng: np.random.Generator) -> np.ndarray:
+    """The fixed patterns (mode, row, column) of which the background of every frame is mixed, float32.
+
+    A sum of all with standard normal weights has the standard deviation `cloud_spread`. Few patterns, because the
+    illumination changes by movements of a few optical elements; this is what dynamic flat fields rely on.
+    """
+    lengths = beam.cloud_px * 2 ** rng.uniform(-1, 1, beam.cloud_modes)
+    modes = [smooth_field(shape, (length, length), rng) for length in lengths]
+    return np.float32(beam.cloud_spread / np.sqrt(max(len(modes), 1))) * np.array(modes).reshape(-1, *shape)
+
+
+def frames_of_light(
+    times: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    modes: np.ndarray,
+    beam: Beam,
+    rng: np.random.Generator,
+    share: float = 1.0,
 ) -> np.ndarray:
-    """What each frame has on top of the mean illumination: flux and clouds (frame, row, column), float32, about 1."""
-    field = smooth_field((len(times), *shape), (0, beam.cloud_px, beam.cloud_px), rng)
-    field *= np.float32(beam.cloud_spread * cloud_share)
-    field += 1 + np.float32(beam.flux_spread) * rng.standard_normal((len(times), 1, 1), dtype=np.float32)
-    return np.maximum(field, 0.05, out=field)
+    """Illumination (frame, row, column), float32, mean about 1, of frames at `times` (0 first, 1 last of the scan).
+
+    Between the illumination `before` and `after`: flux, movement of the beam, and clouds mixed from the `modes` with
+    `share` of their spread.
+    """
+    count = len(times)
+    draws = rng.standard_normal((count, 2 + len(modes)), dtype=np.float32)
+    light = np.tensordot(np.float32(share) * draws[:, 2:], modes, axes=1)
+    late = np.asarray(times, np.float32)
+    movement = np.float32(beam.shift_px) * draws[:, 0] + np.float32(beam.shift_drift_px) * (late - np.float32(0.5))
+    slope = np.gradient(np.log(before), axis=0)
+    light += 1 + (np.float32(beam.flux_spread) * draws[:, 1])[:, None, None] + movement[:, None, None] * slope
+    light *= before + late[:, None, None] * (after - before)
+    return np.maximum(light, 0.02, out=light)
 
 
 def scratch_map(shape: tuple[int, int], mean_number: float, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
-from batseg.tomography.detector import Beam, Detector, background, draw_response, expose, illumination
+from batseg.tomography.detector import Beam, Detector, cloud_modes, draw_response, expose, frames_of_light, illumination
 from batseg.tomography.exchange import Scan
 from batseg.tomography.fields import smooth_field
 from batseg.tomography.materials import Composition, index_volumes
@@ -144,11 +144,11 @@ def simulate_scan(
     )
     shifts = _shifts(count, motion, streams["motion"])
     response = draw_response((rows, columns), conditions.detector, streams["detector"])
+    modes = cloud_modes((rows, columns), conditions.beam, streams["beam"])
     before, after = _drifting_illumination((rows, columns), conditions.beam, streams["beam"])
 
     def record(times: np.ndarray, sample: np.ndarray | None, cloud_share: float) -> np.ndarray:
-        relative = background(times, (rows, columns), conditions.beam, streams["beam"], cloud_share)
-        relative *= before + times[:, None, None].astype(np.float32) * (after - before)
+        relative = frames_of_light(times, before, after, modes, conditions.beam, streams["beam"], cloud_share)
         if sample is not None:
             relative *= sample
             relative *= response.hidden

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from batseg.tomography.detector import Beam, Detector, background, draw_response, expose
+from batseg.tomography.detector import Beam, Detector, cloud_modes, draw_response, expose, frames_of_light
 from batseg.tomography.optics import Optics, propagate, transmission
 from batseg.tomography.scan import Imaging, Motion, ScanConditions, draw_conditions, scan_angles, simulate_scan
 from batseg.tomography.synthetic import cylinder_mask, embed, turn_cylinder
@@ -11,7 +11,16 @@ from batseg.tomography.synthetic import cylinder_mask, embed, turn_cylinder
 QUIET = ScanConditions(
     imaging=Imaging(defocus_um=0, defocus_spread=0, blur_nm=0),
     motion=Motion(angles=12, jitter_px=0, flats=4, darks=2),
-    beam=Beam(0, 0, 2, 0, 2, 0, 2, 0, 0, 2),
+    beam=Beam(
+        falloff=0,
+        band_spread=0,
+        patch_spread=0,
+        drift_spread=0,
+        shift_px=0,
+        shift_drift_px=0,
+        flux_spread=0,
+        cloud_spread=0,
+    ),
     detector=Detector(
         photons=1e9,
         counts=3e4,
@@ -94,12 +103,26 @@ def test_photon_noise_has_the_variance_of_the_photons():
     assert frames.std() / 1800 == pytest.approx(1 / 30, rel=0.05)
 
 
-def test_background_is_new_in_every_projection_and_smooth_within_one():
-    beam = Beam(flux_spread=0, cloud_spread=0.05, cloud_px=6)
-    field = background(np.zeros(200), (40, 40), beam, np.random.default_rng(0))
-    assert field.std() == pytest.approx(0.05, rel=0.1)
-    assert abs(np.corrcoef(field[:-1].ravel(), field[1:].ravel())[0, 1]) < 0.05
-    assert np.corrcoef(field[:, 1:].ravel(), field[:, :-1].ravel())[0, 1] > 0.95
+def test_background_is_mixed_anew_in_every_projection_from_few_smooth_modes():
+    beam = replace(QUIET.beam, cloud_spread=0.05, cloud_px=6, cloud_modes=8)
+    rng, even = np.random.default_rng(0), np.ones((40, 40), np.float32)
+    light = frames_of_light(np.zeros(200), even, even, cloud_modes((40, 40), beam, rng), beam, rng)
+    assert light.std() == pytest.approx(0.05, rel=0.2)
+    assert abs(np.corrcoef(light[:-1].ravel(), light[1:].ravel())[0, 1]) < 0.05
+    assert np.corrcoef(light[:, 1:].ravel(), light[:, :-1].ravel())[0, 1] > 0.9
+    singular = np.linalg.svd((light - 1).reshape(200, -1), compute_uv=False)
+    assert singular[7] > 1e3 * singular[8]
+
+
+def test_a_moving_beam_moves_its_bands():
+    rows = np.arange(60)
+    bands = np.repeat((1 + 0.2 * np.sin(rows / 3))[:, None], 40, axis=1).astype(np.float32)
+    beam = replace(QUIET.beam, shift_drift_px=0.6)
+    first, last = frames_of_light(
+        np.array([0.0, 1.0]), bands, bands, np.zeros((0, 60, 40), np.float32), beam, np.random.default_rng(0)
+    )
+    moved = 1 + 0.2 * np.sin((rows + 0.6) / 3)
+    assert np.abs(last / first - (moved / bands[:, 0])[:, None]).max() < 0.01
 
 
 def test_jitter_moves_projections_and_the_offset_moves_the_axis():
