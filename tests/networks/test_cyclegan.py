@@ -1,0 +1,146 @@
+"""The CycleGAN's parts: shapes, where the generator begins, what critics see, and the losses' closed forms."""
+
+import pytest
+import torch
+
+from batseg.networks.cyclegan import (
+    Generator,
+    HistoryPool,
+    PatchCritic,
+    PlaneCritics,
+    cycle_loss,
+    fraction_loss,
+    keep_loss,
+    least_squares,
+    one_hot,
+    soften,
+    straight_through,
+)
+
+
+def labels(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 4, shape, generator=torch.Generator().manual_seed(0))
+
+
+def small(dimensions: int, **settings) -> Generator:
+    torch.manual_seed(0)
+    return Generator(dimensions, width=4, downs=1, blocks=1, **settings)
+
+
+@pytest.mark.parametrize(("dimensions", "shape"), [(2, (2, 16, 24)), (3, (1, 8, 12, 16))])
+def test_generators_return_logits_of_the_shape_of_their_input(dimensions, shape):
+    assert small(dimensions)(one_hot(labels(*shape))).shape == (shape[0], 4, *shape[1:])
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_an_untrained_generator_keeps_the_labels(dimensions):
+    given = labels(1, *(16,) * dimensions)
+    restyled = small(dimensions)(one_hot(given)).argmax(dim=1)
+    assert (restyled == given).float().mean() > 0.99
+
+
+def test_noise_changes_the_outcome_and_given_noise_repeats_it():
+    generator, maps = small(2), one_hot(labels(1, 16, 16))
+    noise = torch.randn(1, 1, 16, 16)
+    assert torch.equal(generator(maps, noise), generator(maps, noise))
+    assert not torch.equal(generator(maps), generator(maps))
+    without = small(2, noise=0)
+    assert torch.equal(without(maps), without(maps))
+
+
+def test_sides_that_cannot_be_halved_are_refused():
+    with pytest.raises(ValueError, match="multiples of 2"):
+        small(2)(one_hot(labels(1, 15, 16)))
+
+
+def test_the_published_critic_judges_patches_of_70_pixels():
+    critic = PatchCritic(width=8)
+    maps = torch.zeros(1, 4, 128, 128, requires_grad=True)
+    norm_free = torch.nn.Sequential(*[m for m in critic.score if not isinstance(m, torch.nn.InstanceNorm2d)])
+    scores = norm_free(maps)
+    scores[0, 0, scores.shape[2] // 2, scores.shape[3] // 2].backward()
+    seen = maps.grad.abs().sum(dim=(0, 1)).nonzero()
+    assert (seen.amax(dim=0) - seen.amin(dim=0) + 1).tolist() == [70, 70]
+
+
+def test_the_published_generator_has_the_parameters_of_the_reference():
+    """c7s1-64, d128, d256, nine blocks of 256, u128, u64; the reference counts 11.38 million from RGB to RGB."""
+    generator = Generator(2, phases=4, noise=0)
+    count = sum(parameter.numel() for parameter in generator.parameters())
+    blocks = 9 * 2 * 9 * 256 * 256
+    halving = 9 * (64 * 128 + 128 * 256)
+    assert count == 49 * 4 * 64 + 2 * halving + blocks + 9 * 64 * 4 + 4
+
+
+def test_plane_critics_see_planes_across_all_three_axes():
+    critics = PlaneCritics(width=4, layers=1, slices=2)
+    maps = torch.rand(1, 4, 16, 16, 16, requires_grad=True)
+    scores = critics(maps)
+    assert scores.ndim == 1
+    assert len(scores) % 3 == 0
+    scores.sum().backward()
+    assert all(parameter.grad is not None for critic in critics.critics for parameter in critic.parameters())
+
+
+def test_straight_through_is_one_hot_forward_and_soft_backward():
+    logits = torch.tensor([[[[1.0]], [[2.0]], [[0.0]], [[0.5]]]], requires_grad=True)
+    maps = straight_through(logits)
+    assert maps.flatten().tolist() == pytest.approx([0, 1, 0, 0], abs=1e-6)
+    (maps * torch.tensor([0.0, 1, 0, 0]).reshape(1, 4, 1, 1)).sum().backward()
+    soft = logits.detach().softmax(dim=1).flatten()
+    expected = soft[1] * (torch.tensor([0.0, 1, 0, 0]) - soft)
+    torch.testing.assert_close(logits.grad.flatten(), expected)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_softened_maps_keep_their_sum_and_spread_as_a_gaussian(dimensions):
+    maps = torch.zeros(1, 4, *(15,) * dimensions)
+    centre = (0, 1, *(7,) * dimensions)
+    maps[centre] = 1
+    soft = soften(maps, 1.0)
+    torch.testing.assert_close(soft.sum(), torch.tensor(1.0))
+    beside = (0, 1, *(7,) * (dimensions - 1), 8)
+    torch.testing.assert_close(soft[beside] / soft[centre], torch.exp(torch.tensor(-0.5)))
+    assert soft[:, 0].abs().max() == 0
+
+
+def test_softening_makes_generated_and_template_maps_equally_soft():
+    logits = 3 * torch.randn(1, 4, 16, 16)
+    shown = soften(straight_through(logits), 0.7)
+    template = soften(one_hot(logits.argmax(dim=1)), 0.7)
+    torch.testing.assert_close(shown, template)
+
+
+def test_losses_of_perfect_and_of_hopeless_maps():
+    given = labels(2, 8, 8)
+    perfect = 100 * one_hot(given)
+    assert cycle_loss(perfect, given) < 1e-6
+    assert keep_loss(perfect, given) < 1e-6
+    assert fraction_loss(perfect, one_hot(given)) < 1e-6
+    assert cycle_loss(torch.zeros(2, 4, 8, 8), given) == pytest.approx(torch.log(torch.tensor(4.0)).item())
+    assert least_squares(torch.tensor([1.0, 0.0]), 1.0) == 0.5
+
+
+def test_pore_and_binder_may_turn_into_one_another_but_not_into_particles():
+    pore = torch.zeros(1, 8, 8, dtype=torch.long)
+    assert keep_loss(100 * one_hot(pore + 3), pore) < 1e-6
+    assert keep_loss(100 * one_hot(pore + 1), pore) > 10
+
+
+def test_the_history_hands_out_older_maps_half_of_the_time():
+    torch.manual_seed(0)
+    pool = HistoryPool(10, (1,))
+    older = 0
+    for step in range(1, 411):
+        out = pool.exchange(torch.full((1, 1), float(step)))
+        older += float(out) != step
+        assert step > 10 or float(out) == step
+    assert 150 < older < 250
+
+
+def test_the_history_is_part_of_a_checkpoint():
+    pool, other = HistoryPool(3, (1,)), HistoryPool(3, (1,))
+    pool.exchange(torch.arange(2.0)[:, None])
+    other.load_state_dict(pool.state_dict())
+    assert int(other.filled) == 2
+    assert other.maps.flatten().tolist() == [0, 1, 0]
