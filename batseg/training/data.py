@@ -273,5 +273,11 @@ def make_loader(
     own = batch_size // processes
     order = EpochOrder(len(dataset), own, seed, process, processes, shuffle)
     return ResumableLoader(
-        dataset, own, sampler=order, num_workers=workers, drop_last=True, persistent_workers=workers > 0
+        dataset,
+        own,
+        sampler=order,
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=workers > 0,
+        generator=torch.Generator(),  # without one each pass draws from the state that a network's dropout uses
     )
