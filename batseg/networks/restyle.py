@@ -11,6 +11,33 @@ from batseg.networks.cyclegan import Generator, one_hot
 from batseg.phases import CBD, GRAPHITE, PORE, SILICON
 
 
+def stylize(
+    generator: Generator,
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    instances: np.ndarray | None = None,
+    fractions: Sequence[float] | None = None,
+    min_island: int = 8,
+    axes: Sequence[int] = (0, 1, 2),
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels (z, y, x; uint8, 0 to 3) in the generator's style, and the particle numbers carried along.
+
+    fractions: of the four phases, to be kept within 0.1 %; by default those of the labels given. Islands of fewer than
+    `min_island` voxels are removed (0: none).
+    """
+    if labels.max() > CBD:
+        raise ValueError(f"labels must be 0 to 3 everywhere to be restyled, got {labels.max()}")
+    if fractions is None:
+        fractions = np.bincount(labels.ravel(), minlength=generator.phases) / labels.size
+    styled = labels_with_fractions(restyle(generator, labels, rng, axes), fractions)
+    if min_island > 1:
+        styled = without_islands(styled, min_island)
+    if instances is None:
+        return styled, None
+    carried, styled = carry_instances(instances, labels, styled)
+    return styled, carried
+
+
 @torch.inference_mode()
 def restyle(
     generator: Generator, labels: np.ndarray, rng: np.random.Generator, axes: Sequence[int] = (0, 1, 2), batch: int = 8

@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytorch_lightning as lightning
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from batseg.networks.cyclegan import (
@@ -19,7 +21,9 @@ from batseg.networks.cyclegan import (
     straight_through,
 )
 from batseg.report.figures import show_labels
-from batseg.volumes import replacing
+from batseg.training.callbacks import FINAL
+from batseg.training.fit import load_weights
+from batseg.volumes import InputError, replacing
 
 
 def linear_decay(step: int, steps: int, constant_share: float) -> float:
@@ -122,6 +126,16 @@ class StyleModule(lightning.LightningModule):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+
+
+def load_generator(folder: str | Path) -> nn.Module:
+    """The trained generator (basic to template) of a finished style fit, runs/fits/style-..."""
+    folder = Path(folder)
+    for name in ("config.yaml", FINAL):
+        if not (folder / name).exists():
+            raise InputError(f"{folder}: no {name}; name the folder of a finished style fit, runs/fits/style-...")
+    settings = OmegaConf.load(folder / "config.yaml")
+    return load_weights(instantiate(settings.module.generator), folder, prefix="generator.")
 
 
 class StylePictures(lightning.Callback):
