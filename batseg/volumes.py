@@ -5,7 +5,9 @@ Arrays are (z, y, x); batches are (batch, channel, z, y, x). A path may carry a 
 """
 
 import json
+import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -128,7 +130,9 @@ def write_volume(path: str | Path, volume: Volume) -> Path:
                 _slices(volume.array),
                 shape=volume.shape,
                 dtype=volume.array.dtype,
+                photometric="minisblack",  # or a stack three voxels wide would be a colour picture
                 compression="zlib",
+                bigtiff=volume.array.dtype.itemsize * math.prod(volume.shape) > 2**32 - 2**25,
                 metadata={"axes": "ZYX"},
             )
         write_json(path.with_suffix(".json"), _sidecar(volume))
@@ -239,7 +243,8 @@ def _open_tiff(file: Path, _inner: str | None) -> Volume:
 
 
 def _open_folder(folder: Path, _inner: str | None) -> Volume:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (*TIFF_ENDINGS, ".png"))
+    files = [file for file in folder.iterdir() if file.suffix.lower() in (*TIFF_ENDINGS, ".png")]
+    files.sort(key=lambda file: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)])
     if not files:
         raise InputError(f"{folder}: no TIFF or PNG slices in this folder")
     from skimage.io import imread
@@ -280,11 +285,10 @@ def _open_zarr(file: Path, inner: str | None) -> Volume:
     key = (inner or "0").strip("/")
     if key not in root:
         raise InputError(f"{file}: no array '{key}'; found {', '.join(root.array_keys()) or 'none'}")
-    described = root.attrs.get("batseg", {})
-    voxel_nm = described.get("voxel_nm")
-    if voxel_nm is None and "ome" in root.attrs:
-        voxel_nm = _ome_voxel_nm(root.attrs["ome"])
-    return Volume(root[key], voxel_nm, described.get("provenance", {}))
+    if "batseg" in root.attrs:  # ours: says so if the voxel size is unknown, where OME needs a number
+        described = root.attrs["batseg"]
+        return Volume(root[key], described["voxel_nm"], described["provenance"])
+    return Volume(root[key], _ome_voxel_nm(root.attrs.get("ome", {})))
 
 
 def _ome_voxel_nm(ome: Mapping) -> float | None:
