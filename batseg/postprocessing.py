@@ -1,11 +1,14 @@
 """What is done to labels after the network: cbd and pore told apart by a grey-value threshold."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from batseg.greyvalues import kmeans_grey
 from batseg.phases import CBD, GRAPHITE, PORE
+
+Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def threshold_cbd_pore(labels: np.ndarray, image: np.ndarray, threshold: float) -> np.ndarray:
@@ -28,13 +31,21 @@ class GreyThreshold:
     def threshold(self, image: np.ndarray, mask: np.ndarray | None = None) -> float:
         return float(kmeans_grey(image, self.clusters, mask).boundaries[GRAPHITE])
 
+    def fitted(self, image: np.ndarray, mask: np.ndarray | None = None) -> Rule:
+        """The rule for this tomogram, to be applied to any part of it as rule(labels, image)."""
+        threshold = self.threshold(image, mask)
+        return lambda labels, part: threshold_cbd_pore(labels, part, threshold)
+
     def __call__(self, labels: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-        return threshold_cbd_pore(labels, image, self.threshold(image, mask))
+        return self.fitted(image, mask)(labels, image)
 
 
 @dataclass(frozen=True)
 class Unchanged:
     """Labels as the network gave them."""
+
+    def fitted(self, image: np.ndarray, mask: np.ndarray | None = None) -> Rule:
+        return lambda labels, part: labels
 
     def __call__(self, labels: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         return labels

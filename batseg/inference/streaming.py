@@ -9,8 +9,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,14 @@ from torch import nn
 
 from batseg.inference.forward import Forward
 from batseg.inference.fusion import Fusion, MeanSoftmax
-from batseg.inference.memory import forward_bytes_per_voxel, peak_resident_bytes, resident_bytes
-from batseg.inference.precision import choose_precision
+from batseg.inference.memory import peak_resident_bytes
+from batseg.inference.planning import Looking, Plan, make_plan, planned_grid
 from batseg.inference.prediction import fused, require_valid
+from batseg.inference.source import mapped_anew
 from batseg.inference.sweep import sweep
-from batseg.inference.windows import Grid, axis_order, make_grid, row_blocks
+from batseg.inference.windows import Grid, axis_order, row_blocks
 from batseg.progress import progress_bar
-from batseg.volumes import InputError, create_zarr, write_json
+from batseg.volumes import create_zarr, write_json
 
 log = logging.getLogger(__name__)
 OUTPUTS = ("labels", "probabilities", "entropy", "disagreement")
@@ -34,32 +35,6 @@ FINISHED = "segmentation.json"
 STEPS = 65535  # of a probability on disk while directions wait to be fused
 THICK = 8  # slices that are fused at once
 CHUNK = (32, 64, 64)  # of the outputs
-RESERVE = 0.2e9  # work space of the libraries
-BAND_COPIES = 5  # the band itself, its finished planes, their normalisation, quantised and turned copies
-
-
-@dataclass(frozen=True)
-class Looking:
-    """How the network looks at the volume; see `batseg.inference.predict`."""
-
-    window: Sequence[int] = (48, 256, 256)
-    overlap: float = 0.5
-    directions: str = "zyx"
-    windows: str = "windows"
-    halo: int = 24
-    window_fit: str = "error"
-    mirror: str = ""
-    batch_size: int = 1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was decided once and must stay through restarts: precision, tiles and blocks of rows."""
-
-    precision: str
-    phases: int
-    limits: dict[str, float]
-    max_rows: float
 
 
 def segment(
@@ -75,23 +50,28 @@ def segment(
     max_memory_gb: float = 4.0,
     voxel_nm: float | None = None,
     identity: Mapping | None = None,
+    rule: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    grey: np.ndarray | None = None,
     description: str = "segment",
 ) -> Path:
     """Segment a normalised image (`NormalisedImage` or array) into the folder `out` within `max_memory_gb` (1e9 bytes).
 
     Writes labels.zarr (uint8, 255 outside the mask), probabilities.zarr (phase, z, y, x), entropy.zarr and
     disagreement.zarr (uint8, 255 = 1), and segmentation.json last. `identity` names image and networks: what is found
-    in `out` is gone on with, or kept if finished, where identity and settings are the same. The promise covers the
-    process as a whole, on a GPU its main memory. Raises InputError where the memory cannot hold one window.
+    in `out` is gone on with, or kept if finished, where identity and settings are the same. `rule(labels, part)` is
+    applied to every part of `grey` (z, y, x), by default the image, and to its labels: the post-processing. The promise
+    covers the process as a whole, on a GPU its main memory. Raises InputError where the memory cannot hold one window.
     """
     require_valid(image, mask, looking.directions)
+    for direction in looking.directions:
+        planned_grid(image.shape[-3:], direction, looking)  # a window that does not fit is refused before all work
     out, fusion = Path(out), fusion or MeanSoftmax()
     settings = {**asdict(looking), "fusion": repr(fusion), "temperature": temperature, "precision": precision}
-    settings |= {"max_memory_gb": max_memory_gb, "shape": list(image.shape), **(identity or {})}
-    key = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
-    if finished(out, key):
+    settings = json.loads(json.dumps({**settings, "shape": image.shape, **(identity or {})}, default=str))
+    if finished(out, settings):
         log.info("%s is there already", out)
         return out
+    key = hashlib.blake2b(json.dumps([settings, max_memory_gb], sort_keys=True).encode(), digest_size=8).hexdigest()
     begin = time.perf_counter()
     work = out / ".work"
     state = _state(work, key)
@@ -105,12 +85,14 @@ def segment(
     plan = Plan(**state["plan"])
     forward.use(plan.precision)
     sweep_directions(forward, image, looking, mask, fusion, plan, work, state, description)
-    fuse_directions(image.shape[-3:], looking, mask, fusion, temperature, plan, work, state, description)
+    grey = image if grey is None else grey
+    after = None if rule is None else lambda labels, slices: rule(labels, np.asarray(mapped_anew(grey)[slices]))
+    fuse_directions(image.shape[-3:], looking, mask, fusion, temperature, plan, work, state, after, description)
     for name in OUTPUTS:
         if (work / f"{name}.zarr").exists():
             shutil.rmtree(out / f"{name}.zarr", ignore_errors=True)
             (work / f"{name}.zarr").rename(out / f"{name}.zarr")
-    record = {"key": key, "settings": settings, "precision": plan.precision, "voxel_nm": voxel_nm}
+    record = {"settings": settings, "max_memory_gb": max_memory_gb, "precision": plan.precision, "voxel_nm": voxel_nm}
     record["seconds_since_start_or_restart"] = round(time.perf_counter() - begin, 1)
     record["peak_memory_gb"] = round(peak_resident_bytes() / 1e9, 3)
     write_json(out / FINISHED, record)
@@ -118,46 +100,13 @@ def segment(
     return out
 
 
-def finished(out: str | Path, key: str | None = None) -> bool:
-    """Whether the folder holds a finished segmentation (made with the settings of `key`)."""
+def finished(out: str | Path, settings: Mapping) -> bool:
+    """Whether the folder holds a finished segmentation that was made with these settings (or part of them)."""
     record = Path(out) / FINISHED
-    return record.exists() and (key is None or json.loads(record.read_text()).get("key") == key)
-
-
-def make_plan(
-    forward: Forward,
-    image: np.ndarray,
-    looking: Looking,
-    mask: np.ndarray | None,
-    fusion: Fusion,
-    precision: str,
-    max_memory_gb: float,
-) -> Plan:
-    """Divide the memory: windows in the network first, then the band of planes that collects them."""
-    shape, channels = image.shape[-3:], 1 if image.ndim == 3 else image.shape[0]
-    if precision == "auto":
-        choose_precision(forward, image, looking.window, fusion, mask)
-    thin = min(looking.window[0], *shape)
-    phases, per_voxel = forward_bytes_per_voxel(forward, channels, thin)
-    budget = 1e9 * max_memory_gb - resident_bytes() - RESERVE
-    on_device = torch.cuda.mem_get_info()[0] * 0.7 if forward.device.type == "cuda" else None
-    longest = max(shape)
-    per_row = 4 * BAND_COPIES * phases * thin * longest
-    if looking.windows == "planes":
-        for_windows = 0.6 * budget if on_device is None else on_device
-        limits = {"max_voxels": for_windows / per_voxel, "max_rows": max(8.0, 0.4 * budget / per_row)}
-        needed = 8 * per_row + per_voxel * thin * (8 + 2 * looking.halo) ** 2
-    else:
-        window = per_voxel * looking.batch_size * np.prod(np.minimum(looking.window, longest), dtype=float)
-        for_windows, limits = (window if on_device is None else 0.0), {}
-        needed = for_windows + 8 * per_row
-    if needed > budget:
-        raise InputError(
-            f"max_memory_gb={max_memory_gb:g} is too little: about "
-            f"{(needed + 1e9 * max_memory_gb - budget) / 1e9:.2g} are needed; raise it or lower window or batch_size"
-        )
-    rows = limits.get("max_rows", (budget - for_windows) / per_row)
-    return Plan(forward.precision, phases, limits, rows)
+    if not record.exists():
+        return False
+    made_with = json.loads(record.read_text())["settings"]
+    return all(made_with.get(key) == value for key, value in json.loads(json.dumps(settings, default=str)).items())
 
 
 def sweep_directions(
@@ -174,7 +123,7 @@ def sweep_directions(
     """Fill one store of probabilities per direction, block by block of rows, plane by plane."""
     jobs = []
     for direction in looking.directions:
-        grid = _grid(image.shape[-3:], direction, looking, plan)
+        grid = planned_grid(image.shape[-3:], direction, looking, plan)
         for number, rows in enumerate(row_blocks(grid, plan.max_rows)):
             done = state["swept"].get(f"{direction}{number}", 0)
             jobs.append((grid, rows, f"{direction}{number}", done, _windows_left(grid, rows, done)))
@@ -206,6 +155,7 @@ def fuse_directions(
     plan: Plan,
     work: Path,
     state: dict,
+    after: Callable[[np.ndarray, tuple[slice, ...]], np.ndarray] | None,
     description: str,
 ) -> None:
     """Join the directions' stores into the outputs, a few slices at a time."""
@@ -233,7 +183,8 @@ def fuse_directions(
                     inside = None if mask is None else np.asarray(mask[part])
                     result = fused(mean, winners, fusion, temperature, inside)
                     place = (..., slice(low - first, low - first + part[0].stop - low), part[1], slice(None))
-                    slab["labels"][place] = result.labels
+                    whole = (*part, slice(None))
+                    slab["labels"][place] = result.labels if after is None else after(result.labels, whole)
                     slab["probabilities"][place] = np.rint(255 * result.probabilities)
                     slab["entropy"][place] = np.rint(255 * np.clip(result.entropy(), 0, 1))
                     slab["disagreement"][place] = np.rint(255 * result.disagreement)
@@ -242,19 +193,6 @@ def fuse_directions(
                 drafts[name][..., first:last, :, :] = slab[name]
             state["fused"] = last
             write_json(work / "state.json", state)
-
-
-def _grid(shape: Sequence[int], direction: str, looking: Looking, plan: Plan) -> Grid:
-    return make_grid(
-        shape,
-        direction,
-        looking.window,
-        looking.overlap,
-        looking.windows,
-        looking.halo,
-        looking.window_fit,
-        **plan.limits,
-    )
 
 
 def _windows_left(grid: Grid, rows: tuple[int, int], done: int) -> int:
