@@ -10,9 +10,11 @@ import numpy as np
 from batseg.command import command
 from batseg.evaluation.comparison import compare, cropped
 from batseg.evaluation.pairs import open_pair
+from batseg.evaluation.table import preset_columns
 from batseg.report.comparison import failure_figure
 from batseg.report.figures import save_figure
 from batseg.report.table import markdown, write_csv
+from batseg.volumes import write_text
 
 
 @command("compare_systems")
@@ -21,6 +23,7 @@ def main(cfg):
         raise ValueError(f"unit is voxel or nm, got {cfg.unit!r}")
     if not hasattr(cfg.systems, "items") or not cfg.systems:
         raise ValueError("systems names the segmentations, as in 'systems={kmeans: a.tif, hybrid: b.tif}'")
+    preset_columns(cfg.preset)
     predictions = {}
     for name, path in cfg.systems.items():
         pair = open_pair(cfg.truth, path, cfg.mask, cfg.slices, cfg.label_map)
@@ -30,6 +33,7 @@ def main(cfg):
         raise ValueError(f"{cfg.truth}: the voxel size is unknown; give voxel_nm=...")
     tables = compare(
         *cropped(truth, predictions),
+        preset=cfg.preset,
         compat=cfg.compat,
         unit_per_voxel=voxel_nm if cfg.unit == "nm" else 1.0,
         block=cfg.block,
@@ -41,6 +45,7 @@ def main(cfg):
     for name, rows in tables.items():
         write_csv(out / f"{name}.csv", rows)
     save_figure(failure_figure(tables), out / "failures")
+    write_text(out / "table_s2.md", markdown(tables["table_s2"]) + "\n")
     for name in ("intervals", "paired", "boundary", "contact"):
         if name in tables:
             print(f"\n{name}\n{markdown(tables[name])}")

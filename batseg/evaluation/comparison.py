@@ -17,6 +17,7 @@ Rows = list[dict]
 def compare(
     truth: np.ndarray,
     predictions: Mapping[str, np.ndarray],
+    preset: str = "paper19",
     compat: str | None = None,
     unit_per_voxel: float = 1.0,
     block: int = BLOCK,
@@ -29,10 +30,10 @@ def compare(
     metrics: all x phases x systems. intervals: Dice with block bootstrap bounds. paired: difference of every two
     systems, bounds and p. boundary: Dice against the truth one voxel smaller and larger, and off the boundary.
     confusion: shares of each true phase. depth: graphite called pore by depth. contact: CBD at silicon called so.
-    ranks: does every metric of the paper19 preset rank the systems as Dice does?
+    table_s2: a row per phase and metric of the preset, a column per system. ranks: do these metrics rank as Dice does?
     """
     tables: dict[str, Rows] = {name: [] for name in ("metrics", "intervals", "paired", "boundary", "confusion")}
-    tables |= {"depth": [], "contact": [], "ranks": []}
+    tables |= {"depth": [], "contact": [], "table_s2": [], "ranks": []}
     blocks, scores = {}, {}
     for system, prediction in track(predictions.items(), "scoring systems", total=len(predictions)):
         found = score(truth, prediction, compat=compat, unit_per_voxel=unit_per_voxel)
@@ -65,8 +66,13 @@ def compare(
         tables["paired"] += [
             {"a": first, "b": second, "phase": phase} | found._asdict() for phase, found in differences.items()
         ]
+    tables["table_s2"] = [
+        {"phase": phase, "metric": metric} | {system: values[phase][metric] for system, values in scores.items()}
+        for phase in (*PHASES, "mean")
+        for metric in PRESETS[preset]
+    ]
     if len(predictions) > 1:
-        tables["ranks"] = rank_agreement(scores, PRESETS["paper19"])
+        tables["ranks"] = rank_agreement(scores, PRESETS[preset])
     return {name: rows for name, rows in tables.items() if rows}
 
 

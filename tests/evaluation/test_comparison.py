@@ -25,7 +25,17 @@ def volumes(shape=(16, 24, 24)):
 def test_every_table_holds_every_system_and_the_same_numbers_as_the_single_score():
     truth, predictions = volumes()
     tables = compare(truth, predictions, block=8, resamples=200)
-    assert set(tables) == {"metrics", "intervals", "paired", "boundary", "confusion", "depth", "contact", "ranks"}
+    assert set(tables) == {
+        "metrics",
+        "intervals",
+        "paired",
+        "boundary",
+        "confusion",
+        "depth",
+        "contact",
+        "ranks",
+        "table_s2",
+    }
     for name in ("metrics", "intervals", "boundary", "confusion", "depth", "contact"):
         assert list(dict.fromkeys(row["system"] for row in tables[name])) == ["good", "bad"], name
     expected = score(truth, predictions["bad"]).metrics
@@ -34,6 +44,9 @@ def test_every_table_holds_every_system_and_the_same_numbers_as_the_single_score
     interval = next(row for row in tables["intervals"] if (row["system"], row["phase"]) == ("bad", "mean"))
     assert interval["dice"] == pytest.approx(expected["mean"]["DICE"])
     assert interval["low"] < interval["dice"] < interval["high"]
+    cell = next(row for row in tables["table_s2"] if (row["phase"], row["metric"]) == ("cbd", "KAPPA"))
+    assert cell["bad"] == expected["cbd"]["KAPPA"] < cell["good"]
+    assert len(tables["table_s2"]) == 5 * 19
     paired = {row["phase"]: row for row in tables["paired"]}
     assert paired["mean"]["a"] == "good"
     assert paired["mean"]["low"] > 0
