@@ -90,8 +90,7 @@ def fit(
         if not is_out_of_memory(error):
             raise
         raise ValueError(
-            "out of memory while training: lower data.batch_size, data.patch or model.width "
-            "(scripts/plan.py says what fits)"
+            "out of memory while training: lower data.batch_size, data.patch or width (scripts/plan.py says what fits)"
         ) from error
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     record = {

@@ -4,6 +4,7 @@ import csv
 import logging
 import netrc
 import os
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ class CsvMetrics(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self.rows: dict[int, dict[str, float]] | None = None
+        self.next_save = 0.0
 
     @property
     def name(self) -> str:
@@ -54,6 +56,14 @@ class CsvMetrics(Logger):
 
     @rank_zero_only
     def save(self) -> None:
+        """Write the file, but spend no more than a twentieth of the time on it."""
+        if time.monotonic() >= self.next_save:
+            begin = time.monotonic()
+            self.write()
+            self.next_save = time.monotonic() + max(1.0, 20 * (time.monotonic() - begin))
+
+    def write(self) -> None:
+        """The whole file, anew."""
         if not self.rows:
             return
         columns = ["step", *sorted({key for row in self.rows.values() for key in row})]
@@ -64,7 +74,7 @@ class CsvMetrics(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        self.save()
+        self.write()
 
 
 def read_metrics(path: str | Path) -> dict[int, dict[str, float]]:

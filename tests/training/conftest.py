@@ -37,10 +37,10 @@ def campaign(tmp_path_factory) -> Path:
     return root
 
 
-def tiny_module(kind=UNet3D, steps: int = 12) -> SegmentationModule:
+def tiny_module(kind=UNet3D, steps: int = 12, lr: float = 1e-3) -> SegmentationModule:
     torch.manual_seed(0)
-    optimizer = partial(torch.optim.AdamW, lr=1e-3)
-    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3, total_steps=steps)
+    optimizer = partial(torch.optim.AdamW, lr=lr)
+    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=lr, total_steps=steps)
     return SegmentationModule(kind(width=2, norm="batch_fast"), CrossEntropy(), optimizer, schedule)
 
 
@@ -50,6 +50,7 @@ def tiny_data(campaign: Path, patches: int = 8, batch_size: int = 2, **settings)
         {"real": patches},
         patch=(8, 16, 16),
         batch_size=batch_size,
+        validation_share=0.25,
         validation_count=2,
         **{"workers": 0, **settings},
     )
