@@ -79,18 +79,24 @@ def remove_zingers(frames: np.ndarray, threshold: float = 8.0) -> int:
     """
     contrast = (frames - uniform_filter(frames, (0, 3, 3))) * np.float32(9 / 8)
     sigma = MAD_TO_SIGMA * np.median(np.abs(contrast[:: max(1, len(contrast) // 16)]))
-    hits = contrast > max(threshold * sigma, 1e-6)
+    frame, row, column = np.nonzero(contrast > max(threshold * sigma, 1e-6))
+    height, width = frames.shape[1:]
+
+    def around(down: int, right: int) -> np.ndarray:
+        return frames[frame, np.clip(row + down, 0, height - 1), np.clip(column + right, 0, width - 1)]
+
+    # A crack seen edge-on is a bright line: a hit is brighter than its surrounding in every direction.
+    lines = [(around(i, j) + around(-i, -j)) / 2 for i, j in ((0, 2), (2, 0), (2, 2), (2, -2))]
+    isolated = frames[frame, row, column] - np.max(lines, axis=0) > 0.5 * threshold * sigma if len(frame) else frame > 0
+    hits = np.zeros(frames.shape, bool)
+    hits[frame[isolated], row[isolated], column[isolated]] = True
     if not hits.any():
         return 0
-    flanks = binary_dilation(hits, np.ones((1, 3, 3), bool)) & (contrast > 0.375 * threshold * sigma)
-    height, width = frames.shape[1:]
-    found = np.argwhere(hits | flanks)
-    for start in range(0, len(found), 100_000):
-        frame, row, column = found[start : start + 100_000].T
-        offsets = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]  # ring around
-        around = [frames[frame, np.clip(row + i, 0, height - 1), np.clip(column + j, 0, width - 1)] for i, j in offsets]
-        frames[frame, row, column] = np.median(around, axis=0)
-    return len(found)
+    hits |= binary_dilation(hits, np.ones((1, 3, 3), bool)) & (contrast > 0.375 * threshold * sigma)
+    frame, row, column = np.nonzero(hits)
+    ring = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if max(abs(i), abs(j)) == 2]
+    frames[frame, row, column] = np.median([around(i, j) for i, j in ring], axis=0)
+    return len(frame)
 
 
 def flat_field(white: np.ndarray, dark: np.ndarray) -> np.ndarray:
