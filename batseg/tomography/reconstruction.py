@@ -16,7 +16,7 @@ from batseg.progress import progress_bar
 from batseg.tomography import corrections
 from batseg.tomography.alignment import Alignment, align, binned_column, line_integrals
 from batseg.tomography.centre import mirror_axis, sharpness_axis
-from batseg.tomography.exchange import Scan
+from batseg.tomography.exchange import Scan, SelectedFrames
 from batseg.tomography.frames import REDUCED_COLUMNS, area_weights, reduced_frames, relative_frames
 from batseg.tomography.projection import ParallelBeam
 from batseg.tomography.retrieval import PRESETS_NM, retrieve
@@ -150,6 +150,22 @@ def reconstruct_slabs(
                 lines = lines[first - top : last - top]
             yield first, beam.fbp(np.ascontiguousarray(lines), filter, cutoff) * per_cm
             bar.advance()
+
+
+def half_scan(scan: Scan, found: Found, start: int) -> tuple[Scan, Found]:
+    """Every other projection of a scan from `start` on, with what was found about them."""
+    part = slice(start, None, 2)
+    whole = found.alignment
+    alignment = replace(
+        whole,
+        shift_columns=whole.shift_columns[part],
+        shift_rows=whole.shift_rows[part],
+        amplitudes=whole.amplitudes[part],
+    )
+    frames = np.arange(scan.shape[0])[part]
+    half = replace(scan, data=SelectedFrames(scan.data, frames), angles_rad=scan.angles_rad[part])
+    relative = None if found.relative is None else found.relative[part]
+    return half, replace(found, alignment=alignment, relative=relative)
 
 
 def provenance(scan: Scan, found: Found, settings: Mapping) -> dict:
