@@ -64,21 +64,22 @@ def _edges(labels: np.ndarray) -> list[int]:
     return edges
 
 
-def composition_rows(labels: np.ndarray, voxel_nm: float) -> list[dict]:
+def composition_rows(labels: np.ndarray, voxel_nm: float, representative: bool = True) -> list[dict]:
     """One row per phase: fraction beside the recipe's, its standard error, CBD's share of the pore space.
 
     The shares are given for both readings of the paper's 17 %: CBD / pore and CBD / (pore + CBD). Sub-volume numbers
-    are of the largest cubes of the integral range. A phase that is absent has fraction NaN.
+    are of the largest cubes of the integral range (NaN with representative=False). An absent phase has fraction NaN.
     """
     fractions = volume_fractions(labels)
     labelled = np.count_nonzero(labels < len(PHASES))
     dense, porous = expected_fractions(), expected_fractions(binder_porosity=0.27)
+    edges = _edges(labels) if representative else []
     rows = []
     for code, phase in enumerate(PHASES):
         present = fractions[code] > 0
         share = fractions[code] if present else np.nan
-        cells = integral_range(labels, code) if present else np.nan
-        scatter = subvolume_fractions(labels, _edges(labels)[0])[:, code] if _edges(labels) else np.array([np.nan])
+        cells = integral_range(labels, code) if present and edges else np.nan
+        scatter = subvolume_fractions(labels, edges[0])[:, code] if edges else np.array([])
         is_cbd = code == CBD and present
         with np.errstate(invalid="ignore", divide="ignore"):
             rows.append(
@@ -92,8 +93,8 @@ def composition_rows(labels: np.ndarray, voxel_nm: float) -> list[dict]:
                     "integral_range_um3": cells * (voxel_nm / 1e3) ** 3,
                     "labelled_volume_um3": labelled * (voxel_nm / 1e3) ** 3,
                     "volume_for_5_percent_error_um3": _needed_volume(share, cells) * (voxel_nm / 1e3) ** 3,
-                    "subvolume_edge_nm": _edges(labels)[0] * voxel_nm if _edges(labels) else np.nan,
-                    "subvolume_count": len(scatter) if _edges(labels) else 0,
+                    "subvolume_edge_nm": edges[0] * voxel_nm if edges else np.nan,
+                    "subvolume_count": len(scatter),
                     "subvolume_std": scatter.std(ddof=1) if present and len(scatter) > 1 else np.nan,
                     "share_of_pore": share / fractions[PORE] if is_cbd else np.nan,
                     "share_of_pore_and_cbd": share / (fractions[PORE] + share) if is_cbd else np.nan,

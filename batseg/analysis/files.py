@@ -1,6 +1,7 @@
 """Samples in, tables out: which volumes belong to which sample and state, and the folder that the analysis writes."""
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,15 @@ def find_sources(
 ) -> list[Source]:
     """Sources from one label volume, a list of them, or a table (CSV: sample, cycles, labels[, probabilities]).
 
-    cycles is a number or 'pristine' (0). Paths in a table are relative to its folder. Raises InputError unless exactly
-    one of labels and table is given, and for a table without rows or columns, or with a sample named twice.
+    cycles is a number or 'pristine' (0). Paths in a table are relative to its folder. A folder stands for the table of
+    its TIFF volumes: `pristine_1.tif` has 0 cycles, `cycles5_2.tif` 5, other names an unknown number; probabilities
+    are looked for in `<sample>/probabilities.zarr`, where scripts/segment.py leaves them. Raises InputError unless
+    exactly one of labels and table is given, and for a table without rows or columns, or with a sample named twice.
     """
     if (labels is None) == (table is None):
         raise InputError("give either labels=... (one volume or a list) or table=... (a CSV of samples)")
     if table is not None:
-        return _read_table(Path(table))
+        return _read_folder(Path(table)) if Path(table).is_dir() else _read_table(Path(table))
     files = [labels] if isinstance(labels, (str, Path)) else list(labels)
     if not files or (probabilities is not None and len(files) > 1):
         raise InputError("probabilities=... goes with one volume; for several use table=... with that column")
@@ -42,6 +45,18 @@ def find_sources(
     if probabilities is not None:
         sources = [Source(sources[0].sample, sources[0].cycles, sources[0].labels, Path(probabilities))]
     return _distinct(sources, "labels")
+
+
+def _read_folder(folder: Path) -> list[Source]:
+    sources = []
+    for labels in sorted(folder.glob("*.tif")):
+        named = re.match(r"(pristine)|cycles?_?(\d+)", labels.stem)
+        cycles = float("nan") if named is None else float(named.group(2) or 0)
+        probabilities = folder / labels.stem / "probabilities.zarr"
+        sources.append(Source(labels.stem, cycles, labels, probabilities if probabilities.exists() else None))
+    if not sources:
+        raise InputError(f"{folder}: no .tif volumes in this folder")
+    return sources
 
 
 def _read_table(table: Path) -> list[Source]:

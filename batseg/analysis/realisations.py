@@ -53,6 +53,21 @@ def draw_labels(probabilities: np.ndarray, length_voxels: float, rng: np.random.
     return labels
 
 
+def agreeing(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Probabilities whose largest is that of the label in every labelled voxel.
+
+    Where a rule after the network (the CBD / pore threshold) chose another phase than the most probable, the two
+    change places: the choice is the rule's, the confidence the network's. Not labelled voxels become 0.
+    """
+    probabilities = probabilities.copy()
+    winner = probabilities.argmax(axis=0)
+    moved = np.nonzero((winner != labels) & (labels < len(probabilities)))
+    chosen, lost = (labels[moved].astype(np.intp), *moved), (winner[moved], *moved)
+    probabilities[chosen], probabilities[lost] = probabilities[lost], probabilities[chosen]
+    probabilities[:, labels >= len(probabilities)] = 0
+    return probabilities
+
+
 def realised(
     probabilities: np.ndarray,
     describe: Callable[[np.ndarray], dict[str, float]],

@@ -50,11 +50,13 @@ def analyse_sample(
     shell_nm: float = SHELL_NM,
     limit_nm: float = LIMIT_NM,
     split_voxels: float | None = None,
+    brief: bool = False,
 ) -> Tables:
     """Tables composition, coverage, transport, convergence, sizes, size_distributions, shells, connectivity, particles.
 
     labels: (z, y, x) in the project's codes, 255 excluded everywhere (transport: largest labelled box). Absent phases
-    give NaN rows. Raises ValueError for an axis other than z, y, x and for a volume too thin to be crossed.
+    give NaN rows. brief leaves out what `scalars` does not need (integral ranges, particles) and shows no progress.
+    Raises ValueError for an axis other than z, y, x and for a volume too thin to be crossed.
     """
     downscale = [int(factor) for factor in np.atleast_1d(downscale)]
     tolerance = [float(limit) for limit in np.atleast_1d(tolerance)]
@@ -62,7 +64,7 @@ def analyse_sample(
     transport, convergence = [], []
     solves = transport_rows(labels, voxel_nm, through_plane, directions, downscale, tolerance, cbd_diffusivity)
     count = len(directions) * len(downscale) * len(tolerance) * (2 if cbd_diffusivity is None else 3)
-    for row in track(solves, "transport", count):
+    for row in solves if brief else track(solves, "transport", count):
         history = row.pop("history")
         transport.append(row)
         named = {key: row[key] for key in KEYS["transport"]}
@@ -72,7 +74,7 @@ def analyse_sample(
         ]
     sizes, distributions = size_tables(labels, voxel_nm, tuple(size_methods))
     return {
-        "composition": composition_rows(labels, voxel_nm),
+        "composition": composition_rows(labels, voxel_nm, not brief),
         "coverage": coverage_rows(labels, voxel_nm),
         "transport": transport,
         "convergence": convergence,
@@ -80,7 +82,7 @@ def analyse_sample(
         "size_distributions": distributions,
         "shells": shell_rows(labels, voxel_nm, shell_nm, limit_nm),
         "connectivity": connectivity_rows(labels, voxel_nm),
-        "particles": particle_rows(labels, voxel_nm, split_voxels=split_voxels),
+        "particles": [] if brief else particle_rows(labels, voxel_nm, split_voxels=split_voxels),
     }
 
 
@@ -120,7 +122,7 @@ def scalars(tables: Tables) -> dict[str, float]:
     for row in tables.get("sizes", []):
         if row["method"] == "local thickness":
             found[f"median_radius_nm {row['phase']}"] = row["median_nm"]
-    found |= shell_scalars([row for row in tables.get("shells", []) if row["rule"] == "excluded"])
+    found |= shell_scalars(tables.get("shells", []))
     for row in tables.get("connectivity", []):
         if row["phase"] == "cbd":
             found["largest_component_fraction cbd"] = row["largest_component_fraction"]
@@ -129,15 +131,19 @@ def scalars(tables: Tables) -> dict[str, float]:
 
 
 def shell_scalars(rows: list[dict]) -> dict[str, float]:
-    """CBD in the first shell, in the three shells about 300 nm and in the outer three, per phase, by voxel counts."""
+    """CBD in the first shell, in the three shells about 300 nm and in the outer three, by voxel counts.
+
+    Names end in the phase and, for the rule 'nearest', in that word: 'cbd_in_first_shell silicon nearest'.
+    """
     found = {}
-    for phase in dict.fromkeys(row["phase"] for row in rows):
-        own = [row for row in rows if row["phase"] == phase]
+    for phase, rule in dict.fromkeys((row["phase"], row["rule"]) for row in rows):
+        own = [row for row in rows if (row["phase"], row["rule"]) == (phase, rule)]
         parts = {"first_shell": own[:1], "shells_near_300nm": own[3:6], "outer_shells": own[-3:]}
         for name, part in parts.items():
             voxels = sum(row["voxels"] for row in part)
             binder = sum(row["cbd_content"] * row["voxels"] for row in part if row["voxels"])
-            found[f"cbd_in_{name} {phase}"] = binder / voxels if voxels else np.nan
+            label = f"cbd_in_{name} {phase}" + (" nearest" if rule == "nearest" else "")
+            found[label] = binder / voxels if voxels else np.nan
     return found
 
 
@@ -159,3 +165,21 @@ def plain(value: object) -> object:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
+
+
+def descriptors_by_sample(uncertainty: list[dict], similar: list[dict]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Cycles (n,) and {descriptor: (n,)} of a series, from its tables `uncertainty` and `similar_subvolumes`.
+
+    Means over a sample's similar sub-volumes are named 'similar ' and the column; NaN where it has none.
+    """
+    cycles = {row["sample"]: row["cycles"] for row in uncertainty}
+    values: dict[str, np.ndarray] = {}
+    for i, sample in enumerate(cycles):
+        found = {row["quantity"]: row["value"] for row in uncertainty if row["sample"] == sample}
+        parts = [row for row in similar if row["sample"] == sample]
+        for column in parts[0] if parts else ():
+            if column not in ("sample", "cycles", "subvolume"):
+                found[f"similar {column}"] = float(np.mean([row[column] for row in parts]))
+        for name, value in found.items():
+            values.setdefault(name, np.full(len(cycles), np.nan))[i] = value
+    return np.array(list(cycles.values()), float), values

@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batseg.analysis.realisations import realised, uncertainty_rows
+from batseg.analysis.realisations import agreeing, realised, uncertainty_rows
 from batseg.analysis.sample import KEYS, Tables, analyse_sample, nested, plain, scalars
 from batseg.analysis.statistics import state_rows, statistics_rows
 from batseg.analysis.trends import QUANTITIES, similar, subvolume_rows
-from batseg.phases import NOT_LABELLED
 
 PARTS = {f"volume_fraction {phase}": f"volume_fraction_{phase}" for phase in ("pore", "graphite", "silicon", "cbd")} | {
     "D_rel pore": "D_rel",
@@ -66,12 +65,17 @@ def analyse_source(
     parts = subvolume_rows(labels, voxel_nm, measured["through_plane"], subvolume_edge) if subvolume_edge else []
     drawn = {}
     if probabilities is not None and realisations > 0:
-        sparing = measured | {"directions": measured["through_plane"], "size_methods": ["local thickness"]}
+        first = {key: np.atleast_1d(measured[key])[:1] for key in ("downscale", "tolerance")}
+        sparing = (
+            measured
+            | first
+            | {"directions": measured["through_plane"], "size_methods": ["local thickness"], "brief": True}
+        )
 
         def describe(drawn_labels: np.ndarray) -> dict[str, float]:
-            return scalars(analyse_sample(np.where(labels == NOT_LABELLED, labels, drawn_labels), voxel_nm, **sparing))
+            return scalars(analyse_sample(drawn_labels, voxel_nm, **sparing))
 
-        drawn = realised(probabilities, describe, realisations, correlation_nm / voxel_nm, seed)
+        drawn = realised(agreeing(probabilities, labels), describe, realisations, correlation_nm / voxel_nm, seed)
     return Analysed(sample, cycles, tables, parts, drawn)
 
 

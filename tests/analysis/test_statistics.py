@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batseg.analysis.realisations import correlated_field, draw_labels, realised, uncertainty_rows
+from batseg.analysis.realisations import agreeing, correlated_field, draw_labels, realised, uncertainty_rows
 from batseg.analysis.series import Analysed, shells_by_state, variance_rows
 from batseg.analysis.statistics import bootstrap_mean, contrast, pooled_sd, samples_needed, state_rows, trend
 
@@ -109,3 +109,13 @@ def test_variance_between_samples_loses_the_part_of_the_segmentation():
     row = variance_rows(series, {"x": [1.0, 4.0, 7.0]})[0]
     assert (row["variance_within_states"], row["segmentation_variance"]) == (9.0, 2.0)
     assert row["sampling_variance"] == pytest.approx(7.0)
+
+
+def test_probabilities_follow_a_rule_that_moved_a_label():
+    probabilities = np.zeros((4, 1, 1, 3), np.float32)
+    probabilities[:, 0, 0, 0] = [0.6, 0.1, 0.0, 0.3]
+    probabilities[:, 0, 0, 1] = probabilities[:, 0, 0, 2] = [0.2, 0.7, 0.1, 0.0]
+    moved = agreeing(probabilities, np.array([[[3, 1, 255]]], np.uint8))
+    assert moved[:, 0, 0, 0] == pytest.approx([0.3, 0.1, 0.0, 0.6])
+    assert moved[:, 0, 0, 1] == pytest.approx([0.2, 0.7, 0.1, 0.0])
+    assert (moved[:, 0, 0, 2] == 0).all()
