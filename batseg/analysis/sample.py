@@ -72,7 +72,7 @@ def analyse_sample(
             named | {"iteration": i, "flux_imbalance": imbalance, "D_rel": d_rel}
             for i, (imbalance, d_rel) in enumerate(history)
         ]
-    sizes, distributions = size_tables(labels, voxel_nm, tuple(size_methods))
+    sizes, distributions = size_tables(labels, voxel_nm, size_methods, progress=not brief)
     return {
         "composition": composition_rows(labels, voxel_nm, not brief),
         "coverage": coverage_rows(labels, voxel_nm),

@@ -1,10 +1,15 @@
 """Feature size distributions of the pore space and of CBD (Supplementary Note 7)."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import product
+
 import numpy as np
 
 from batseg.morphology.chords import chord_lengths
 from batseg.morphology.thickness import local_thickness, squared_distance
 from batseg.phases import CBD, NOT_LABELLED, PORE
+from batseg.progress import progress_bar
 
 METHODS = ("local thickness", "edt", "chords z", "chords y", "chords x")
 PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
@@ -29,7 +34,11 @@ def size_values(labels: np.ndarray, phases: tuple[int, ...], voxel_nm: float, me
 
 
 def size_tables(
-    labels: np.ndarray, voxel_nm: float, methods: tuple[str, ...] = METHODS, spaces: tuple[str, ...] = tuple(SPACES)
+    labels: np.ndarray,
+    voxel_nm: float,
+    methods: Sequence[str] = METHODS,
+    spaces: Sequence[str] = tuple(SPACES),
+    progress: bool = True,
 ) -> tuple[list[dict], list[dict]]:
     """Rows of median and percentiles in nm, and rows of the distributions in bins of one voxel.
 
@@ -37,8 +46,8 @@ def size_tables(
     Source: paper, text (median pore radius 360 nm); it does not define the radius, local thickness is our reading.
     """
     rows, bins = [], []
-    for space in spaces:
-        for method in methods:
+    with progress_bar("sizes", len(spaces) * len(methods)) if progress else nullcontext() as bar:
+        for space, method in product(spaces, methods):
             values = size_values(labels, SPACES[space], voxel_nm, method)
             measure = "chord length" if method.startswith("chords") else "radius"
             base = {"phase": space, "method": method, "measure": measure}
@@ -52,6 +61,8 @@ def size_tables(
                 | {"values": int(known.size)}
             )
             bins += [base | row for row in _distribution(known, voxel_nm)]
+            if bar:
+                bar.advance()
     return rows, bins
 
 
