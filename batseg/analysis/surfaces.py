@@ -12,6 +12,9 @@ RULES = ("excluded", "nearest")
 SHELL_NM, LIMIT_NM = 61.0, 600.0
 """Shell width and largest distance. Source: paper, Fig. 8 and text."""
 
+SLICES = 32
+"""Slices at a time, to spare memory."""
+
 
 def coverage_rows(labels: np.ndarray, voxel_nm: float) -> list[dict]:
     """One row per active phase, neighbour, method (crofton13, faces) and denominator; NaN where the phase is absent."""
@@ -48,33 +51,37 @@ def shell_rows(
     Source: paper, Fig. 8b-e; the first shell compares with the coverage by faces, denominator pore+cbd.
     """
     valid = labels != NOT_LABELLED
-    space = (labels == PORE) | (labels == CBD)
-    is_cbd = (labels == CBD)[space]
-    distances = {}
-    for phase in ACTIVE:
-        if (labels == phase).any():
-            distances[phase] = np.sqrt(squared_distance((labels != phase) & valid, valid)[space]) * voxel_nm
-        else:
-            distances[phase] = np.full(is_cbd.shape, np.inf)
+    squared = {phase: squared_distance(valid & (labels != phase), valid) for phase in ACTIVE if (labels == phase).any()}
     shells = int(np.ceil(limit_nm / shell_nm - 1e-6))
+    total = {(phase, rule): np.zeros(shells, np.int64) for phase in ACTIVE for rule in RULES}
+    binder = {key: np.zeros(shells, np.int64) for key in total}
+    for start in range(0, len(labels), SLICES):
+        part = labels[start : start + SLICES]
+        space = (part == PORE) | (part == CBD)
+        is_cbd = part[space] == CBD
+        distances = {phase: np.full(is_cbd.shape, np.inf) for phase in ACTIVE}
+        for phase, whole in squared.items():
+            distances[phase] = np.sqrt(whole[start : start + SLICES][space]) * voxel_nm
+        for phase, other in zip(ACTIVE, ACTIVE[::-1]):
+            near, far = distances[phase], distances[other]
+            for rule in RULES:
+                alone = far > limit_nm + 1e-3 if rule == "excluded" else near <= far
+                kept = (near <= limit_nm + 1e-3) & alone
+                number = np.ceil(near[kept] / shell_nm - 1e-4).astype(np.int64) - 1
+                total[phase, rule] += np.bincount(number, minlength=shells)
+                binder[phase, rule] += np.bincount(number[is_cbd[kept]], minlength=shells)
     rows = []
-    for phase, other in zip(ACTIVE, ACTIVE[::-1]):
-        near, far = distances[phase], distances[other]
-        for rule in RULES:
-            kept = (near <= limit_nm + 1e-3) & ((far > limit_nm + 1e-3) if rule == "excluded" else (near <= far))
-            number = np.ceil(near[kept] / shell_nm - 1e-4).astype(int) - 1
-            total = np.bincount(number, minlength=shells)
-            binder = np.bincount(number, is_cbd[kept], minlength=shells)
-            for shell in range(shells):
-                rows.append(
-                    {
-                        "phase": PHASES[phase],
-                        "rule": rule,
-                        "shell": shell + 1,
-                        "distance_from_nm": shell * shell_nm,
-                        "distance_to_nm": min((shell + 1) * shell_nm, limit_nm),
-                        "cbd_content": binder[shell] / total[shell] if total[shell] else np.nan,
-                        "voxels": int(total[shell]),
-                    }
-                )
+    for (phase, rule), voxels in total.items():
+        for shell in range(shells):
+            rows.append(
+                {
+                    "phase": PHASES[phase],
+                    "rule": rule,
+                    "shell": shell + 1,
+                    "distance_from_nm": shell * shell_nm,
+                    "distance_to_nm": min((shell + 1) * shell_nm, limit_nm),
+                    "cbd_content": binder[phase, rule][shell] / voxels[shell] if voxels[shell] else np.nan,
+                    "voxels": int(voxels[shell]),
+                }
+            )
     return rows
