@@ -51,15 +51,21 @@ def test_a_table_of_samples_becomes_tables_summary_and_figures(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["labels=nowhere.tif"], "no such file"),
-        (["labels=nowhere.tif", "through_plane=w"], "no such file"),
+        (["labels={folder}/nowhere.tif"], "no such file"),
+        (["labels={folder}/flat.tif", "through_plane=w"], "axes are z, y and x"),
+        (["labels={folder}/flat.tif"], "too thin"),
+        (["labels={folder}/flat.tif", "label_map={{0: pore, 1: coal}}"], "coal"),
+        (["table={folder}/samples.csv"], "missing cycles"),
         ([], "give either labels"),
-        (["labels=a.tif", "downscales=2"], "downscales"),
+        (["labels={folder}/flat.tif", "downscales=2"], "downscales"),
     ],
 )
 @pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_code_two(arguments, said, tmp_path):
-    done = analyse(*arguments, f"out={tmp_path}/out")
+    tifffile.imwrite(tmp_path / "flat.tif", np.zeros((1, 8, 8), np.uint8))
+    (tmp_path / "samples.csv").write_text("sample,labels\na,flat.tif\n")
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    done = analyse(*given, f"out={tmp_path}/out", "voxel_nm=61")
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
