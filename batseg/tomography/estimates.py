@@ -77,7 +77,9 @@ def _read_noise(dark: np.ndarray) -> float:
 
 def _fine_noise(relative: np.ndarray) -> float:
     """Standard deviation per pixel of the white part of differences of frames, from the upper half of frequencies."""
-    difference = np.clip((relative[1:] - relative[:-1]) / np.sqrt(2), -0.2, 0.2)
+    difference = (relative[1:] - relative[:-1]) / np.sqrt(2)
+    ceiling = 4 * 1.4826 * float(np.median(np.abs(difference - np.median(difference, axis=(1, 2), keepdims=True))))
+    difference = np.clip(difference, -ceiling, ceiling)  # a zinger is white noise, too
     power = np.abs(np.fft.fft2(difference)) ** 2 / difference[0].size
     rows, columns = (np.abs(np.fft.fftfreq(length)) for length in difference.shape[1:])
     fine = (rows[:, None] > 0.25) & (columns > 0.25)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
-from batseg.phases import PHASES
 from batseg.tomography.corrections import fill_bad_pixels, find_bad_pixels, flat_field, remove_zingers, suppress_stripes
 from batseg.tomography.estimates import AIR_COLUMNS
 from batseg.tomography.exchange import Scan
@@ -69,16 +67,6 @@ def look(image: np.ndarray, mask: np.ndarray, edges: np.ndarray, patch: tuple[in
     return Look(features.mean(axis=0), features.std(axis=0))
 
 
-def phase_levels(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean grey value of each phase, in all of it and one voxel away from its border; 0 where there is none."""
-    levels = []
-    for phase in range(len(PHASES)):
-        inside = labels == phase
-        for part in (inside, ndimage.binary_erosion(inside, np.ones((3, 3, 3)))):
-            levels.append(image[part].mean() if part.any() else 0.0)
-    return np.array(levels)
-
-
 def with_values(conditions: ScanConditions, values: Mapping[str, float]) -> ScanConditions:
     """Conditions with some values changed, named as group.name."""
     for name, value in values.items():
@@ -101,13 +89,11 @@ def fit_conditions(
     fitted: tuple[str, ...] = FITTED,
     rounds: int = 6,
     prior: float = 0.03,
-    labels: np.ndarray | None = None,
 ) -> tuple[ScanConditions, dict]:
     """Conditions under which `simulate(conditions) -> (image, mask)` looks most like the measured tomogram.
 
     Levenberg-Marquardt in the logarithms, with finite differences; `simulate` must use the same random numbers in
-    every call. `prior` pulls weakly to the start, which decides where the data do not. `labels` are those of the
-    measured sample, if `simulate` simulates that very structure: then phases are compared one by one, too.
+    every call. `prior` pulls weakly to the start, which decides where the data do not.
 
     Returns the conditions and a report: values, misfit (root of the summed squares) at the start and at the end,
     number of trials.
@@ -117,7 +103,6 @@ def fit_conditions(
         raise ValueError(f"cannot fit {', '.join(unknown)}; what can be fitted: {', '.join(BOUNDS)}")
     edges = grey_edges(measured, mask)
     target = look(measured, mask, edges)
-    levels = None if labels is None else phase_levels(measured, labels)
     low, high = (np.log([BOUNDS[name][end] for name in fitted]) for end in (0, 1))
     origin = np.clip(np.log([max(float(value_of(start, name)), 1e-9) for name in fitted]), low, high)
     trials = 0
@@ -127,11 +112,7 @@ def fit_conditions(
         trials += 1
         conditions = with_values(start, dict(zip(fitted, np.exp(position).tolist())))
         image, inside = simulate(conditions)
-        parts = [look(image, inside, edges).difference(target), prior * (position - origin)]
-        if levels is not None:
-            shift = (phase_levels(image, labels) - levels) / measured[mask].std()
-            parts.append(10 * shift / np.sqrt(shift.size))
-        return np.concatenate(parts)
+        return np.concatenate([look(image, inside, edges).difference(target), prior * (position - origin)])
 
     position, damping = origin, FIRST_DAMPING
     current = residuals(position)

@@ -98,6 +98,18 @@ def _draw(group: str, name: str, defaults, value, rng: np.random.Generator):
     return float(rng.uniform(*ends))
 
 
+def middle_conditions(ranges: Mapping) -> ScanConditions:
+    """Conditions in the middle of their ranges: where a search for better ones starts."""
+    middle = {
+        group: {
+            name: sum(value) / 2 if isinstance(value, (list, tuple)) and len(value) == 2 else value
+            for name, value in entries.items()
+        }
+        for group, entries in ranges.items()
+    }
+    return draw_conditions(middle, np.random.default_rng(0))
+
+
 def scan_angles(motion: Motion) -> np.ndarray:
     """Angles in rad, both ends of the rotation included, without the missing wedge."""
     angles = np.linspace(0, motion.rotation_deg, motion.angles)

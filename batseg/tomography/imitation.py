@@ -1,0 +1,162 @@
+"""Imitate a measured scan: estimate its conditions, simulate a structure under them, and compare the two."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from batseg.normalisation import sample_mask
+from batseg.phases import NOT_LABELLED
+from batseg.tomography.centre import mirror_axis
+from batseg.tomography.corrections import flat_field
+from batseg.tomography.estimates import estimate_detector
+from batseg.tomography.exchange import Scan
+from batseg.tomography.gap import Gap, gap
+from batseg.tomography.matching import FITTED, fit_conditions, plain_tomogram, value_of, with_values
+from batseg.tomography.scan import ScanConditions, simulate_scan
+from batseg.tomography.synthetic import turn_cylinder
+
+WIDTH = 128
+"""Columns of the stand-in structure: its scan costs a second, and edges, noise and texture do not depend on it."""
+
+WHOLE, HALVES = (slice(None),), (slice(0, None, 2), slice(1, None, 2))
+"""Which projections make a tomogram: all, or the even and the odd ones for the Fourier shell correlation."""
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """What came of imitating one scan: conditions, report in numbers, both tomograms, their masks and half-sets."""
+
+    conditions: ScanConditions
+    numbers: dict
+    measured: np.ndarray
+    simulated: np.ndarray
+    measured_mask: np.ndarray
+    simulated_mask: np.ndarray
+    measured_halves: tuple[np.ndarray, np.ndarray]
+    simulated_halves: tuple[np.ndarray, np.ndarray]
+
+
+def first_conditions(scan: Scan, start: ScanConditions, axis: float) -> ScanConditions:
+    """Start conditions with what the raw scan itself says: beam, detector, angles, axis."""
+    beam, detector = estimate_detector(scan)
+    rotation = float(np.rad2deg(np.ptp(scan.angles_rad)))
+    known = {
+        "motion.angles": len(scan.angles_rad),
+        "motion.rotation_deg": rotation,
+        "motion.axis_offset_px": axis - (scan.shape[2] - 1) / 2,
+        "motion.flats": len(scan.white),
+        "motion.darks": len(scan.dark),
+    }
+    known |= {} if scan.energy_kev is None else {"imaging.energy_kev": scan.energy_kev}
+    known |= {} if scan.distance_m is None else {"imaging.nominal_defocus_um": 1e6 * scan.distance_m}
+    kept = {f"detector.{name}": getattr(start.detector, name) for name in ("scratches", "scratch_depth", "ring_spread")}
+    described = ScanConditions(start.composition, start.imaging, start.motion, beam, detector)
+    return with_values(described, {**known, **kept})
+
+
+def imitate(
+    scan: Scan,
+    structure: np.ndarray,
+    start: ScanConditions,
+    seed: int = 0,
+    same_structure: bool = False,
+    fitted: Sequence[str] = FITTED,
+    rows: int = 32,
+    rounds: int = 4,
+    jitter_px: float | None = None,
+    axis: float | None = None,
+) -> Imitation:
+    """Find the conditions under which a scan of `structure` (labels z, y, x) looks like the measured one.
+
+    The middle `rows` slices are compared, both reconstructed by `plain_tomogram`. A structure of the same kind is
+    turned to a cylinder of at most 128 columns; with `same_structure` the labels are those of the measured sample,
+    slice by slice, and are scanned as they are. `jitter_px` is the movement between projections if it is known.
+    """
+    columns = scan.shape[2]
+    if axis is None:
+        axis = raw_axis(scan)
+    middle = slice(max(0, scan.shape[1] // 2 - rows // 2), scan.shape[1] // 2 - rows // 2 + rows)
+    measured = plain_tomogram(scan, axis)[middle]
+    if same_structure:
+        if structure.shape != (scan.shape[1], columns, columns):
+            raise ValueError(
+                f"labels of the same sample must be {(scan.shape[1], columns, columns)}: {structure.shape}"
+            )
+        structure = np.ascontiguousarray(structure[middle])
+        mask = structure != NOT_LABELLED
+    else:
+        mask = np.array(sample_mask(measured))
+        width = min(WIDTH, columns)
+        structure = structure if (structure == NOT_LABELLED).any() else turn_cylinder(structure, width - 24, width)
+        structure = np.ascontiguousarray(structure[: max(rows, 16)])
+    inside = structure != NOT_LABELLED
+    conditions = first_conditions(scan, start, axis)
+    if jitter_px is not None:
+        conditions = with_values(conditions, {"motion.jitter_px": jitter_px})
+    pixel_nm = scan.pixel_nm or 1.0
+
+    def tomograms(trial: ScanConditions, noise: int, parts: Sequence[slice]) -> list[np.ndarray]:
+        simulated = simulate_scan(structure, pixel_nm, trial, np.random.default_rng((seed, noise)))
+        off_centre = (structure.shape[2] - 1) / 2 + trial.motion.axis_offset_px
+        return [plain_tomogram(simulated, off_centre, part=part) for part in parts]
+
+    conditions, numbers = fit_conditions(
+        measured,
+        mask,
+        lambda trial: (tomograms(trial, 0, WHOLE)[0], inside),
+        conditions,
+        tuple(fitted),
+        rounds,
+    )
+    simulated, *simulated_halves = tomograms(conditions, 1, (*WHOLE, *HALVES))
+    apart: Gap = gap(measured, simulated, mask, inside)
+    numbers |= {"scan": scan.name, "auc": apart.auc, "auc_spread": apart.spread, "patches": apart.patches}
+    halves = tuple(plain_tomogram(scan, axis, part=part)[middle] for part in HALVES)
+    return Imitation(conditions, numbers, measured, simulated, mask, inside, halves, tuple(simulated_halves))
+
+
+def raw_axis(scan: Scan) -> float:
+    """Column of the rotation axis from opposite projections."""
+    flat, level = flat_field(scan.white, scan.dark), np.median(scan.dark, axis=0)
+    lines = -np.log(np.clip((np.asarray(scan.data[:], np.float32) - level) / flat, 0.05, 2))
+    return mirror_axis(lines.transpose(1, 0, 2), scan.angles_rad)
+
+
+def as_ranges(found: Sequence[ScanConditions], widen: float = 0.1) -> dict:
+    """Ranges {group: {name: number or [low, high]}} that hold all the conditions found, widened by a share.
+
+    A value that no scan and no fit tells (the same in all) stays a number.
+    """
+    ranges: dict[str, dict] = {}
+    for group in fields(ScanConditions):
+        entries = {}
+        for item in fields(getattr(found[0], group.name)):
+            values = [value_of(conditions, f"{group.name}.{item.name}") for conditions in found]
+            entries[item.name] = _range(values, widen)
+        ranges[group.name] = entries
+    return ranges
+
+
+def _range(values: list, widen: float):
+    if isinstance(values[0], str) or len(set(values)) == 1:
+        return values[0]
+    low, high = min(values), max(values)
+    if isinstance(values[0], int):
+        return [low, high]
+    return [_short(low - widen * abs(low)), _short(high + widen * abs(high))]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def write_ranges(ranges: Mapping, comments: Sequence[str]) -> str:
+    """Ranges as YAML text with comments on top, ready for conf/scan."""
+    lines = [f"# {comment}" for comment in comments]
+    for group, entries in ranges.items():
+        lines.append(f"{group}:")
+        for name, value in entries.items():
+            shown = f"[{value[0]}, {value[1]}]" if isinstance(value, list) else value
+            lines.append(f"  {name}: {_short(shown) if isinstance(shown, float) else shown}")
+    return "\n".join(lines) + "\n"

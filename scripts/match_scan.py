@@ -1,0 +1,92 @@
+"""Imitate measured scans. Example: python scripts/match_scan.py raw=scan.h5 labels=a.tif out=conf/scan/mine.yaml"""
+
+from concurrent.futures import ProcessPoolExecutor
+from glob import glob
+from multiprocessing import get_context
+from pathlib import Path
+
+import hydra
+import numpy as np
+
+from batseg.command import command
+from batseg.progress import track
+from batseg.report.figures import save_figure
+from batseg.report.imitation import imitation_figure
+from batseg.resolution import inscribed_block, shell_correlation
+from batseg.tomography.exchange import read_scan
+from batseg.tomography.gap import power_spectrum
+from batseg.tomography.imitation import Imitation, as_ranges, imitate, write_ranges
+from batseg.tomography.reconstruction import examine
+from batseg.tomography.scan import ScanConditions, middle_conditions
+from batseg.volumes import InputError, read_labels, write_json, write_text
+
+
+def match_one(path: str, cfg: dict) -> ScanConditions:
+    """Imitate one scan and write its report."""
+    scan = read_scan(path)
+    labels = read_labels(cfg["labels"], cfg["label_map"]).array
+    alignment = examine(scan).alignment if cfg["move"] else None
+    jitter = None if alignment is None else movement(alignment)
+    imitation = imitate(
+        scan,
+        labels,
+        middle_conditions(cfg["scan"]),
+        cfg["seed"],
+        cfg["same_structure"],
+        cfg["fitted"],
+        cfg["rows"],
+        cfg["rounds"],
+        jitter,
+        None if alignment is None else alignment.axis,
+    )
+    folder = Path(cfg["report"])
+    write_json(folder / f"{scan.name}.json", {**imitation.numbers, "conditions": imitation.conditions.record()})
+    save_figure(report_figure(imitation), folder / scan.name)
+    return imitation.conditions
+
+
+def movement(alignment) -> float:
+    """Standard deviation of the sample's movement between projections, in pixels, both directions together."""
+    return float(np.sqrt((alignment.shift_columns.var() + alignment.shift_rows.var()) / 2))
+
+
+def report_figure(imitation: Imitation):
+    """Measured beside imitated, in slices and curves."""
+    numbers, pairs = imitation.numbers, ("measured", "simulated")
+    volumes = {name: getattr(imitation, name) for name in pairs}
+    masks = {name: getattr(imitation, f"{name}_mask") for name in pairs}
+    return imitation_figure(
+        {name: volume[len(volume) // 2] for name, volume in volumes.items()},
+        {name: volume[masks[name]] for name, volume in volumes.items()},
+        {name: power_spectrum(volume, masks[name]) for name, volume in volumes.items()},
+        {name: half_set_correlation(getattr(imitation, f"{name}_halves"), masks[name]) for name in pairs},
+        f"{numbers['scan']}: a classifier tells patches of the two apart with AUC {numbers['auc']:.2f}",
+    )
+
+
+def half_set_correlation(halves: tuple, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(frequency in 1/pixel, FSC) of two half-sets in the block inside the sample."""
+    radius = np.sqrt(mask[0].sum() / np.pi)
+    block = inscribed_block(mask.shape, radius)
+    curve = shell_correlation(*(half[block] for half in halves), voxel_nm=1.0)
+    return curve.frequency, curve.correlation
+
+
+@command("match_scan")
+def main(cfg):
+    cfg = hydra.utils.instantiate(cfg, _convert_="all")
+    paths = sorted(glob(cfg["raw"])) or [cfg["raw"]]
+    if Path(cfg["out"]).suffix != ".yaml":
+        raise InputError(f"out must be a .yaml file, got {cfg['out']}")
+    if cfg["workers"] > 1 and len(paths) > 1:
+        with ProcessPoolExecutor(cfg["workers"], mp_context=get_context("spawn")) as pool:
+            found = list(track(pool.map(match_one, paths, [cfg] * len(paths)), "imitating scans", len(paths)))
+    else:
+        found = [match_one(path, cfg) for path in track(paths, "imitating scans")]
+    names = ", ".join(Path(path).stem for path in paths)
+    write_text(cfg["out"], write_ranges(as_ranges(found, cfg["widen"]), [f"Estimated by match_scan from {names}."]))
+    print(f"wrote {cfg['out']} from {len(paths)} scans; reports in {cfg['report']}")
+
+
+if __name__ == "__main__":
+    main()
