@@ -16,6 +16,9 @@ def main(cfg):
     out = Path(cfg.out)
     if out.suffix != ".json":
         raise ValueError(f"out names the JSON file (.json), got {out}")
+    for source in filter(None, (cfg.truth, cfg.prediction, cfg.mask)):
+        if out.resolve() == Path(source).with_suffix(".json").resolve():
+            raise ValueError(f"out={out} would overwrite the description of {source}; choose another name")
     pair = open_pair(cfg.truth, cfg.prediction, cfg.mask, cfg.slices, cfg.label_map)
     if cfg.unit not in ("voxel", "nm"):
         raise ValueError(f"unit is voxel or nm, got {cfg.unit!r}")

@@ -55,12 +55,13 @@ def test_json_and_csv_hold_every_metric_and_paths_are_relative_to_the_caller(fol
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("truth=missing.tif", "missing.tif"), ("label_map={0: pore}", "outside the map")],
+    [("out=p.json", "would overwrite the description of p.tif"), ("label_map={0: pore}", "outside the map")],
 )
 def test_bad_input_ends_in_one_line(folder, argument, message):
-    done = evaluate(folder, "out=n.json", argument)
+    done = evaluate(folder, *(["out=n.json"] if "out=" not in argument else []), argument)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if not line.startswith("reading labels")]
     assert len(lines) == 1
     assert message in lines[0]
     assert not (folder / "n.json").exists()
+    assert "axes" in json.loads((folder / "p.json").read_text())
