@@ -16,7 +16,7 @@ _MAP = 64
 """The cylinder is sought on a map of at most about this many pixels a side."""
 
 
-def sample_mask(image: np.ndarray, min_contrast: float = 0.35) -> np.ndarray:
+def sample_mask(image: np.ndarray, min_contrast: float = 0.45) -> np.ndarray:
     """Voxels (z, y, x; bool) inside the laser-milled cylinder, which stands along z; all of them if none is in view.
 
     A disc, the same in every slice, is fitted to two maps over z: mean and standard deviation. Inside the sample both
@@ -72,7 +72,7 @@ def _slice_step(image: np.ndarray) -> int:
 def _find_disc(mean: np.ndarray, spread: np.ndarray, min_contrast: float) -> np.ndarray:
     """The disc that explains most of both maps' variance as a boolean slice; everything if it explains too little."""
     step = max(1, -(-max(mean.shape) // _MAP))
-    maps = [ndimage.gaussian_filter(_binned(values, step), 1) for values in (mean, spread)]
+    maps = [_smooth(_binned(values, step)) for values in (mean, spread)]
     rows, columns = maps[0].shape
     reach = 0.12 * min(rows, columns)
     best = (0.0, 0.0, 0.0, 0.0)
@@ -84,6 +84,12 @@ def _find_disc(mean: np.ndarray, spread: np.ndarray, min_contrast: float) -> np.
         return np.ones(mean.shape, bool)
     row, column = (np.arange(length) / step - (step - 1) / (2 * step) for length in mean.shape)
     return np.hypot(row[:, None] - centre_row, column[None] - centre_column) <= radius
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A map without its narrow rings and outliers: median of 5 x 5, Gaussian, cut at percentiles 5 and 95."""
+    values = ndimage.gaussian_filter(ndimage.median_filter(values, 5), 1)
+    return np.clip(values, *np.percentile(values, (5, 95)))
 
 
 def _binned(values: np.ndarray, step: int) -> np.ndarray:

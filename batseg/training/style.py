@@ -53,6 +53,7 @@ class StyleModule(lightning.LightningModule):
         blur: float = 0.7,
         critic_noise: float = 0.05,
         constant_share: float = 0.5,
+        discrete: bool = True,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -60,6 +61,7 @@ class StyleModule(lightning.LightningModule):
         self.critic, self.back_critic = critic, back_critic
         self.optimizer, self.weights = optimizer, dict(weights)
         self.blur, self.critic_noise, self.constant_share = blur, critic_noise, constant_share
+        self.discrete = discrete
         shape = (generator.phases, *(side for side in patch if side > 1))
         self.pool, self.back_pool = HistoryPool(pool, shape), HistoryPool(pool, shape)
 
@@ -90,7 +92,7 @@ class StyleModule(lightning.LightningModule):
         basic, templates = batch["basic"], batch["templates"]
         maps, template_maps = one_hot(basic), one_hot(templates)
         styled_logits, plain_logits = self.generator(maps), self.back_generator(template_maps)
-        styled, plain = straight_through(styled_logits), straight_through(plain_logits)
+        styled, plain = self._maps(styled_logits), self._maps(plain_logits)
         losses = {
             "adversarial": least_squares(self.critic(self._shown(styled)), 1.0)
             + least_squares(self.back_critic(self._shown(plain)), 1.0),
@@ -116,6 +118,9 @@ class StyleModule(lightning.LightningModule):
             loss = loss + 0.5 * least_squares(critic(self._shown(one_hot(real))), 1.0)
             loss = loss + 0.5 * least_squares(critic(self._shown(pool.exchange(generated))), 0.0)
         return loss
+
+    def _maps(self, logits: Tensor) -> Tensor:
+        return straight_through(logits) if self.discrete else logits.softmax(dim=1)
 
     def _shown(self, maps: Tensor) -> Tensor:
         return soften(maps, self.blur, self.critic_noise)
