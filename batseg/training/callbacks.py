@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from batseg.progress import progress_bar
+from batseg.training.cluster import under_submitit
 from batseg.volumes import replacing
 
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
@@ -190,9 +191,10 @@ class AveragedWeights(Callback):
 
 
 class Preemption(Callback):
-    """On SIGTERM or SIGUSR2: save `last.ckpt` after the running step, then stop, or requeue under SLURM.
+    """On SIGTERM or SIGUSR2: save `last.ckpt` after the running step, then stop; under SLURM, USR2 requeues the job.
 
-    Under submitit the signal is passed on to submitit's own handler, which requeues the job.
+    submitit announces the end of a job's time by USR2, before which SLURM may send SIGTERM: in its jobs SIGTERM saves
+    only, and USR2 is passed on to submitit, which requeues.
     """
 
     def __init__(self):
@@ -212,15 +214,17 @@ class Preemption(Callback):
             return
         saver = next(callback for callback in trainer.callbacks if isinstance(callback, Checkpoints))
         saver.save(trainer)
-        number, handler = self.received, self.previous.get(self.received)
-        self.restore()
+        number, self.received = self.received, None
         name = signal.Signals(number).name
         print(f"{name}: saved step {trainer.global_step}; resume=auto goes on from there", file=sys.stderr, flush=True)
-        job = os.environ.get("SLURM_JOB_ID")
-        if number == signal.SIGUSR2 and callable(handler):
+        if under_submitit() and number == signal.SIGTERM:
+            return
+        handler = self.previous[number]
+        self.restore()
+        if under_submitit() and callable(handler):
             handler(number, None)
-        elif number == signal.SIGUSR2 and job:
-            subprocess.run(["scontrol", "requeue", job], check=False)
+        elif number == signal.SIGUSR2 and "SLURM_JOB_ID" in os.environ:
+            subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
         raise SystemExit(128 + number)
 
     def restore(self) -> None:

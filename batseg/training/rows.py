@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from hydra.experimental.callback import Callback
 from scipy import stats
 from torch import nn
 
@@ -161,10 +160,3 @@ def show_summary(rows: str | Path) -> None:
         numbers = [f"{number:.6g}" for column in columns for number in row[column]]
         lines.append(",".join([row["name"], str(row["seeds"]), *numbers]))
     write_text(Path(rows) / "table.csv", "\n".join(lines) + "\n")
-
-
-class TableAfterMultirun(Callback):
-    """Hydra callback: after a multirun, the table of all rows with mean and interval over seeds."""
-
-    def on_multirun_end(self, config, **_kwargs) -> None:
-        show_summary(Path(config.runs) / "rows")
