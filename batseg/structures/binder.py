@@ -30,7 +30,8 @@ FACTORS = (2 * WEIGHTS / LENGTHS).astype(np.float32)
 def add_binder(labels: np.ndarray, rule: Binder, fraction: float, voxel_nm: float, rng: np.random.Generator) -> dict:
     """Write CBD into the pores of `labels` (in place); returns the affinities that were solved for.
 
-    The fraction is met exactly, coverages exactly where they are compatible with it (else as near as possible).
+    The fraction is met exactly (without small islands: within what the last of them hold), coverages exactly where they
+    are compatible with it, else as near as possible.
     """
     wanted = round(fraction * labels.size)
     pores = np.count_nonzero(labels == PORE)
@@ -45,24 +46,23 @@ def add_binder(labels: np.ndarray, rule: Binder, fraction: float, voxel_nm: floa
     contact = np.zeros((2, *labels.shape), np.uint8)
     total = sum(in_slabs(_contacts, labels.shape[0], labels.size, labels, DIRECTIONS, FACTORS, contact))
     # a voxel's weights are stored in steps of 1/20 voxel face
-    reach = rule.reach_nm / voxel_nm
+    reach = np.array([rule.reach_graphite_nm, rule.reach_nm]) / voxel_nm
     asked = np.array([rule.coverage.graphite, rule.coverage.silicon])
     asked = np.where((total > 0) & (asked >= 0), asked * total, -1.0)
     affinity = _solve(labels, base, distances, contact, asked, wanted, reach, rng)
     score = base
     in_slabs(
         _add_affinity, labels.shape[0], labels.size,
-        score, labels, distances[GRAPHITE], distances[SILICON], affinity.astype(np.float32), np.float32(reach),
+        score, labels, distances[GRAPHITE], distances[SILICON], affinity.astype(np.float32), reach.astype(np.float32),
     )  # fmt: skip
     _threshold(labels, score, contact, asked, wanted)
-    for _ in range(2 if rule.smallest_voxels > 1 else 0):
+    for last in (False,) * 4 + (True,) if rule.smallest_voxels > 1 else ():
         islands = labels == CBD
         islands &= cc3d.dust(islands, rule.smallest_voxels, connectivity=26) == 0
-        if not islands.any():
-            break
-        labels[labels == CBD] = PORE
+        labels[islands if last else labels == CBD] = PORE
         score[islands] = 0
-        _threshold(labels, score, contact, asked, wanted)
+        if not last:
+            _threshold(labels, score, contact, asked, wanted)
     return {"graphite": float(affinity[0]), "silicon": float(affinity[1])}
 
 
@@ -88,7 +88,7 @@ def _base_score(labels, distances, rule: Binder, voxel_nm: float, rng) -> np.nda
     crowd, silicon = _crowding(labels, rule, voxel_nm)
     weights = np.array([rule.grain, rule.web, rule.cluster, rule.bridge, rule.film, rule.near_silicon, rule.gap,
                         rule.mid_pore], np.float32)  # fmt: skip
-    lengths = np.array([rule.film_nm, rule.gap_nm], np.float32) / np.float32(voxel_nm)
+    lengths = np.array([rule.film_nm, rule.gap_nm, rule.mid_pore_nm], np.float32) / np.float32(voxel_nm)
     out = np.zeros(shape, np.uint16)
     in_slabs(
         _score, shape[0], labels.size, labels, distances[GRAPHITE], distances[SILICON],
@@ -159,7 +159,7 @@ def _score(labels, d_graphite, d_silicon, grain, other, grain_step, cluster, clu
                 if weights[6] != 0:
                     s -= weights[6] * np.exp(-0.5 * ((ds - lengths[1]) / (0.6 * lengths[1])) ** 2)
                 if weights[7] != 0:
-                    s += weights[7] * min(d / 8.0, 1.5)
+                    s += weights[7] * min(max(d_graphite[k, j, i] * scale - 1, 0.0) / lengths[2], 1.5)
                 out[k, j, i] = min(max((s + SHIFT) * STEPS, 1.0), 65535.0)
 
 
@@ -198,7 +198,9 @@ def _solve(labels, base, distances, contact, asked, wanted, reach, rng) -> np.nd
     share = np.count_nonzero(labels == PORE) / pores.size  # voxels that one sampled voxel stands for
     score = base.ravel()[pores] / STEPS - SHIFT
     weight = contact.reshape(2, -1)[:, pores].astype(float) * share
-    decay = [np.exp(-np.maximum(distances[c].ravel()[pores] * (FAR / 255) - 1, 0) / reach) for c in ACTIVE]
+    decay = [
+        np.exp(-np.maximum(distances[c].ravel()[pores] * (FAR / 255) - 1, 0) / reach[n]) for n, c in enumerate(ACTIVE)
+    ]
     affinity = np.zeros(2)
     for step in range(12):
         total = score + affinity[0] * decay[0] + affinity[1] * decay[1]
@@ -222,8 +224,8 @@ def _add_affinity(score, labels, d_graphite, d_silicon, affinity, reach, start, 
         for j in range(labels.shape[1]):
             for i in range(labels.shape[2]):
                 if labels[k, j, i] == 0:
-                    a = np.exp(-max(d_graphite[k, j, i] * scale - 1, 0.0) / reach) * affinity[0]
-                    b = np.exp(-max(d_silicon[k, j, i] * scale - 1, 0.0) / reach) * affinity[1]
+                    a = np.exp(-max(d_graphite[k, j, i] * scale - 1, 0.0) / reach[0]) * affinity[0]
+                    b = np.exp(-max(d_silicon[k, j, i] * scale - 1, 0.0) / reach[1]) * affinity[1]
                     s = score[k, j, i] + (a + b) * STEPS
                     score[k, j, i] = min(max(s, 1.0), 65535.0)
 

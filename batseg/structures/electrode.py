@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import cc3d
 import numpy as np
 
 from batseg.morphology.interfaces import coverage
@@ -39,7 +40,7 @@ def generate_electrode(
     _require_fitting(recipe, shape, voxel_nm)
     kinds = {PHASES.index(name): kind for name, kind in recipe.particles.items()}
     fractions = {code: recipe.fractions[PHASES[code]] for code in kinds}
-    packing = pack(kinds, fractions, shape, voxel_nm, recipe.boundary == "periodic", rng)
+    packing = pack(kinds, fractions, shape, voxel_nm, recipe.boundary == "periodic", recipe.cluster_length_nm, rng)
     gaps = {code: kind.contact_gap for code, kind in kinds.items()}
     labels, instances, growth = rasterise(packing, shape, fractions, gaps)
     affinity = add_binder(labels, recipe.cbd, recipe.fractions["cbd"], voxel_nm, rng)
@@ -71,28 +72,36 @@ def describe(labels: np.ndarray, instances: np.ndarray, recipe: Recipe, voxel_nm
 
 
 def _describe_particles(labels, instances, code: int, recipe: Recipe, voxel_nm: float) -> dict:
-    """Size and orientation of the particles, by volume; whole particles only, unless every one is cut."""
+    """Size, flatness and orientation of the particles, by volume.
+
+    Of particles that the block does not cut, each weighted by the inverse of its chance to lie uncut in the block
+    (Miles-Lantuéjoul correction with bounding boxes); of all, uncorrected, where every one is cut.
+    """
     kind = recipe.particles[PHASES[code]]
     table = particles(labels, code, voxel_nm, instances)
-    whole = ~table["touches_border"] if (~table["touches_border"]).any() else np.ones(len(table["particle"]), bool)
-    weight = table["volume_nm3"][whole]
-    size, tilt = table["diameter_nm"][whole], table[f"axis_{kind.orientation.axis}"][whole] ** 2
-    order = np.argsort(size)
-    middle = np.searchsorted(np.cumsum(weight[order]), np.array([0.1, 0.5, 0.9]) * weight.sum())
-    d10, d50, d90 = size[order][np.minimum(middle, len(size) - 1)]
-    kappa = kind.orientation.concentration
+    uncut = ~table["touches_border"]
+    chosen = uncut if uncut.any() else np.ones(len(uncut), bool)
+    boxes = cc3d.statistics(instances.view(np.uint32))["bounding_boxes"]
+    extents = np.array([[end.stop - end.start for end in boxes[n]] for n in table["particle"][chosen]])
+    chance = np.prod(1 - extents / (np.array(labels.shape) + 1), axis=1) if uncut.any() else 1.0
+    weight = table["volume_nm3"][chosen] / chance
+    table = {name: column[chosen] for name, column in table.items()}
+    order = np.argsort(table["diameter_nm"])
+    places = np.searchsorted(np.cumsum(weight[order]), np.array([0.1, 0.5, 0.9]) * weight.sum())
+    quantiles = table["diameter_nm"][order][np.minimum(places, len(order) - 1)]
+    flatness = 2 * table["height_nm"] / (table["length_nm"] + table["width_nm"])
     t = np.linspace(0, 1, 2001)
-    watson = np.exp(kappa * (t**2 - 1))
+    watson = np.exp(kind.orientation.concentration * (t**2 - 1))
     return {
-        "count": len(table["particle"]),
-        "whole": int(whole.sum()),
-        "d10_d50_d90_nm": [float(d10), float(d50), float(d90)],
-        "median_nm": _pair(kind.size.median_nm, d50),
-        "flatness": _pair(
-            kind.shape.flatness,
-            np.average((table["height_nm"] * 2 / (table["length_nm"] + table["width_nm"]))[whole], weights=weight),
+        "count": len(uncut),
+        "uncut": int(uncut.sum()),
+        "d10_d50_d90_nm": [float(value) for value in quantiles],
+        "median_nm": _pair(kind.size.median_nm, quantiles[1]),
+        "flatness": _pair(kind.shape.flatness, np.average(flatness, weights=weight)),
+        "mean_cos2": _pair(
+            (watson * t**2).sum() / watson.sum(),
+            np.average(table[f"axis_{kind.orientation.axis}"] ** 2, weights=weight),
         ),
-        "mean_cos2": _pair((watson * t**2).sum() / watson.sum(), np.average(tilt, weights=weight)),
     }
 
 

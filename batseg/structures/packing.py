@@ -61,6 +61,7 @@ def pack(
     shape: Sequence[int],
     voxel_nm: float,
     periodic: bool,
+    cluster_length_nm: float,
     rng: np.random.Generator,
 ) -> Packing:
     """Place particles of every phase {code: ...} until the block of `shape` holds the asked volume fractions.
@@ -73,23 +74,20 @@ def pack(
     largest = max((kind.size.max_nm for kind in kinds.values()), default=0.0) / voxel_nm
     margin = 0.0 if periodic else min(1.5 * largest, float(max(shape)))
     domain = Domain(shape, margin, float(np.clip(thinnest / 6, 1, 4)), noise)
-    sets, codes, clusters = [], [], {}
+    cluster = gaussian_lattice(domain.cells.shape, cluster_length_nm / voxel_nm / domain.step[0], rng)
+    sets, codes = [], []
     for code, kind in kinds.items():
         diameters = draw_diameters(kind.size, fractions[code] * domain.size.prod(), voxel_nm, rng)
         sets.append(draw_shapes(kind, diameters, voxel_nm, rng))
         codes.append(np.full(len(diameters), code))
-        length = kind.cluster_length_nm / voxel_nm / domain.step[0]
-        clusters[code] = gaussian_lattice(domain.cells.shape, length, rng)
     shapes, phase = (join(*sets), np.concatenate(codes)) if sets else (Shapes.none(), np.zeros(0, int))
     order = np.argsort(-shapes.volumes, kind="stable")
     shapes, phase = shapes.take(order), phase[order]
     for number in range(len(shapes)):
         code = phase[number]
-        _place(shapes, number, kinds[code], clusters[code], domain, domain.size, rng)
+        _place(shapes, number, kinds[code], cluster, domain, domain.size, rng)
     for code, kind in kinds.items():
-        shapes, phase = _correct(
-            shapes, phase, code, kind, fractions[code], clusters[code], domain, shape, voxel_nm, rng
-        )
+        shapes, phase = _correct(shapes, phase, code, kind, fractions[code], cluster, domain, shape, voxel_nm, rng)
     return Packing(shapes, phase, domain.size, noise)
 
 
@@ -106,7 +104,7 @@ def _place(
     g, faces, cracks = shapes.geometry[number], shapes.faces[number], shapes.cracks[number]
     centres = (rng.random((TRIES, 3)) * extent).astype(np.float32)
     chances = rng.random(TRIES)
-    points = _inner_points(g, faces)
+    points = _inner_points(g, faces) * np.float32(1 + kind.spacing)
     best = _find_place(
         domain.cells, domain.step, points, centres, chances, cluster.values, cluster.step, kind.clustering, kind.overlap
     )
@@ -161,9 +159,9 @@ def _find_place(cells, step, points, centres, chances, cluster, cluster_step, cl
     allowed = int(overlap * points.shape[0])
     for t in range(centres.shape[0]):
         z, y, x = centres[t, 0] / step[0], centres[t, 1] / step[1], centres[t, 2] / step[2]
-        if clustering > 0:
+        if clustering != 0:
             g = sample(cluster, z / cluster_step[0], y / cluster_step[1], x / cluster_step[2])
-            if chances[t] > np.exp(min(clustering * (g - 1.5), 0.0)) and (t or best):
+            if chances[t] > np.exp(min(clustering * g - 1.5 * abs(clustering), 0.0)) and (t or best):
                 continue
         hits = 0
         for p in range(points.shape[0]):

@@ -15,7 +15,7 @@ from batseg.structures.recipe import Orientation, Particles, Shape, Size
 MOST_FACES, MOST_CRACKS, OUTSIDE = 40, 6, 9.0
 CENTRE, AXES, SEMI, NOISE_SHIFT = 0, 3, 12, 20
 ANGULARITY, IRREGULARITY, IRREGULARITY_SCALE, ROUGHNESS, ROUGHNESS_SCALE = 15, 16, 17, 18, 19
-FACES, SPACING, SLIT, BEND, CLOSED, WAVES, CRACKS, BOUND, COLUMNS = 23, 24, 25, 26, 27, 28, 29, 30, 31
+FACES, SPACING, SLIT, BEND, CLOSED, WAVES, CRACKS, BOUND, ONION, COLUMNS = 23, 24, 25, 26, 27, 28, 29, 30, 31, 32
 """Columns of `Shapes.geometry`; AXES holds the three axes (long, middle, short) as unit vectors (z, y, x)."""
 
 
@@ -135,6 +135,7 @@ def _draw_layers(kind: Particles, geometry: np.ndarray, voxel_nm: float, rng: np
     geometry[:, BEND] = layers.bend * rng.uniform(-1, 1, count) * thickness
     geometry[:, CLOSED] = 1 - 2 * layers.open
     geometry[:, WAVES] = layers.waviness * thickness
+    geometry[:, ONION] = rng.random(count) < layers.onion
 
 
 def _draw_cracks(kind: Particles, geometry: np.ndarray, voxel_nm: float, rng: np.random.Generator) -> np.ndarray:
@@ -182,17 +183,20 @@ def level(g, faces, cracks, noise, dz, dy, dx):
         f += g[ROUGHNESS] / max(local, np.float32(1)) * 0.9 * rough
     if f > 1.4:
         return OUTSIDE, False
-    return max(f, np.float32(0)), _in_slit(g, cracks, noise, x, y, z, u, v)
+    return max(f, np.float32(0)), _in_slit(g, cracks, noise, f, x, y, z, u, v)
 
 
 @njit(nogil=True, cache=True)
-def _in_slit(g, cracks, noise, x, y, z, u, v):
+def _in_slit(g, cracks, noise, f, x, y, z, u, v):
     s0, s1, s2 = g[NOISE_SHIFT], g[NOISE_SHIFT + 1], g[NOISE_SHIFT + 2]
     radius = (g[SEMI] + g[SEMI + 1] + g[SEMI + 2]) / 3
     k = 2.5 / radius
     if g[SPACING] > 0:
         wave = g[WAVES] * sample(noise, x * k + s0, y * k + s1, 0.3 * z * k + s2)
-        t = (z + g[BEND] * (u * u + v * v) + wave) / g[SPACING] + 10 + s0
+        if g[ONION] > 0:
+            t = (f * g[SEMI + 2] + wave) / g[SPACING] + 10 + s0
+        else:
+            t = (z + g[BEND] * (u * u + v * v) + wave) / g[SPACING] + 10 + s0
         number = np.floor(t)
         if (t - number) * g[SPACING] < g[SLIT]:
             return sample(noise, x * k * 0.7 + s1, y * k * 0.7 + s2, 7.3 * number + s0) > g[CLOSED] * 1.3

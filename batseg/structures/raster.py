@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from batseg.morphology.slabs import in_slabs
+from batseg.phases import PHASES
 from batseg.structures.fields import sample
 from batseg.structures.packing import Packing
 from batseg.structures.particles import BOUND, level
@@ -47,7 +48,7 @@ def rasterise(
         low, high = (int(end * LEVELS) for end in GROWTH)
         if wanted and cumulative[high] < wanted:
             raise ValueError(
-                f"impossible packing: fractions of phase {code} asked {asked:.3f}, the particles reach "
+                f"impossible packing: fractions.{PHASES[code]} asked {asked:.3f}, the particles reach "
                 f"{cumulative[high] / f.size:.3f}; allow more overlap, fewer slits or a wider size range"
             )
         thresholds[code] = max(int(np.searchsorted(cumulative, wanted)), low if wanted else -1)

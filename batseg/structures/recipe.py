@@ -73,11 +73,12 @@ class Layers:
     bend: float = number(0, 2, 0.4)
     open: float = number(0, 1, 0.8)  # share of the slits' area that is open
     waviness: float = number(0, 1, 0.1)
+    onion: float = number(0, 1, 0.0)  # share of the layered particles whose slits follow the outline
 
 
 @dataclass(frozen=True)
 class Particles:
-    """One particulate phase. `clustering` 0 is uniform; 3 gathers nearly all of them in half of the volume."""
+    """One particulate phase. `clustering` 0 is uniform, 3 gathers nearly all in half of the volume, -3 in the other."""
 
     size: Size
     shape: Shape = Shape()
@@ -85,8 +86,8 @@ class Particles:
     cracks: Cracks = Cracks()
     layers: Layers = Layers()
     overlap: float = number(0, 0.6, 0.1)  # share of a particle's volume that may lie in earlier ones (cut at contact)
-    clustering: float = number(0, 6, 0.0)
-    cluster_length_nm: float = number(10, 1e6, 2000.0)
+    spacing: float = number(0, 1, 0.0)  # room kept free around a particle where possible, over its radius
+    clustering: float = number(-6, 6, 0.0)  # along a field that all phases share
     contact_gap: float = number(0, 1, 0.0)  # share of the contacts kept open by a slit of a voxel
 
 
@@ -103,7 +104,8 @@ class Binder:
     """Carbon-black-binder domain: the highest part of a sum of weighted, normalised fields in the pore space."""
 
     coverage: Coverage = Coverage()
-    reach_nm: float = number(1, 1e5, 250.0)  # how far the affinity of a surface acts
+    reach_nm: float = number(1, 1e5, 250.0)  # how far the affinity of silicon acts
+    reach_graphite_nm: float = number(1, 1e5, 80.0)  # and that of graphite
     grain_nm: float = number(1, 1e5, 200.0)  # correlation length of the grain
     web: float = number(0, 1, 0.0)  # 0 lumpy, 1 sheets and threads
     cluster_nm: float = number(1, 1e6, 1500.0)
@@ -117,7 +119,8 @@ class Binder:
     near_silicon_nm: float = number(1, 1e5, 1000.0)
     gap: float = number(0, 20, 0.0)  # detachment from silicon: a minimum around `gap_nm`
     gap_nm: float = number(1, 1e5, 250.0)
-    mid_pore: float = number(0, 20, 0.0)  # towards the middle of the pores
+    mid_pore: float = number(-20, 20, 0.0)  # away from graphite, to the middle of the pores; negative: into its necks
+    mid_pore_nm: float = number(1, 1e5, 500.0)
     smallest_voxels: int = number(0, 10000, 0)  # smaller islands are removed
 
 
@@ -129,6 +132,7 @@ class Recipe:
     particles: dict[str, Particles]
     cbd: Binder = Binder()
     boundary: str = "cut"
+    cluster_length_nm: float = number(10, 1e6, 2000.0)  # correlation length of the field that `clustering` follows
     cycles: float = number(0, 1e5, 0.0)  # record only: how often the electrode was cycled
 
 
@@ -160,10 +164,14 @@ def draw_recipe(ranges: Mapping, rng: np.random.Generator) -> Recipe:
     boundary = ranges.pop("boundary", "cut")
     if boundary not in ("cut", "periodic"):
         raise ValueError(f"boundary: {boundary!r} is not cut or periodic")
-    cycles = _draw_number("cycles", ranges.pop("cycles", 0.0), (0, 1e5), rng)
+    rest = {
+        item.name: _draw_number(item.name, ranges.pop(item.name, item.default), item.metadata["range"], rng)
+        for item in fields(Recipe)
+        if item.name in ("cluster_length_nm", "cycles")
+    }
     if ranges:
         raise ValueError(f"unknown key {next(iter(ranges))!r} in the recipe; {_known(Recipe)}, slurry")
-    return Recipe(fractions, drawn, cbd, boundary, cycles)
+    return Recipe(fractions, drawn, cbd, boundary, **rest)
 
 
 def _draw_fractions(ranges: Mapping | None, slurry: Mapping | None, rng: np.random.Generator) -> dict[str, float]:
