@@ -17,7 +17,7 @@ def stylize(
     rng: np.random.Generator,
     instances: np.ndarray | None = None,
     fractions: Sequence[float] | None = None,
-    min_island: int = 8,
+    min_island: int = 0,
     axes: Sequence[int] = (0, 1, 2),
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels (z, y, x; uint8, 0 to 3) in the generator's style, and the particle numbers carried along.
