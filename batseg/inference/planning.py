@@ -19,6 +19,9 @@ RESERVE = 0.2e9
 BAND_COPIES = 5
 """The band itself, its finished planes, their normalisation, quantised and turned copies."""
 
+SLAB_COPIES = 3
+"""The image around a row of windows: as read, normalised, turned."""
+
 
 @dataclass(frozen=True)
 class Looking:
@@ -62,7 +65,7 @@ def make_plan(
     budget = 1e9 * max_memory_gb - resident_bytes() - RESERVE
     on_device = torch.cuda.mem_get_info()[0] * 0.7 if forward.device.type == "cuda" else None
     longest = max(shape)
-    per_row = 4 * BAND_COPIES * phases * thin * longest
+    per_row = 4 * (BAND_COPIES * phases + SLAB_COPIES * channels) * thin * longest
     if looking.windows == "planes":
         for_windows = 0.6 * budget if on_device is None else on_device
         limits = {"max_voxels": for_windows / per_voxel, "max_rows": max(8.0, 0.4 * budget / per_row)}

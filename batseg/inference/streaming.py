@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import zarr
 from torch import nn
+from zarr.codecs import BloscCodec
 
 from batseg.inference.forward import Forward
 from batseg.inference.fusion import Fusion, MeanSoftmax
@@ -213,7 +214,13 @@ def _direction_store(work: Path, grid: Grid, plan: Plan) -> zarr.Array:
     wanted = (step, THICK if order[1] == 0 else 64, grid.lengths[2])
     for axis, length, chunk in zip(order, grid.lengths, wanted):
         shape[axis], chunks[axis] = length, min(chunk, length)
-    return zarr.create_array(path, shape=(plan.phases, *shape), chunks=(plan.phases, *chunks), dtype=np.uint16)
+    return zarr.create_array(
+        path,
+        shape=(plan.phases, *shape),
+        chunks=(plan.phases, *chunks),
+        dtype=np.uint16,
+        compressors=BloscCodec(cname="lz4", clevel=3, shuffle="shuffle"),
+    )
 
 
 def _state(work: Path, key: str) -> dict | None:

@@ -1,16 +1,17 @@
 """One direction: the windows go through the network, a band of planes collects them, finished planes come out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 
+from batseg.inference.forward import Forward
 from batseg.inference.fusion import Fusion, axis_weights
 from batseg.inference.windows import Grid, Span, axis_order
 
 
 def sweep(
-    forward: Callable[[torch.Tensor], torch.Tensor],
+    forward: Forward,
     image: np.ndarray,
     grid: Grid,
     fusion: Fusion,
@@ -35,19 +36,22 @@ def sweep(
     a_spans = [span for span in a_spans if span.keep_start < last and span.keep_stop > first]
     tiles = [(a, b) for a in a_spans for b in b_spans]
     depth = max(span.keep_stop - span.keep_start for span in thin_spans)
+    around = (hull(a_spans), hull(b_spans))
     band = None
     for thin, following in zip(thin_spans, [*thin_spans[1:], None]):
-        for batch in chunks(tiles, batch_size):
-            inside = [tile for tile in batch if mask is None or read(mask, grid, (thin, *tile)).any()]
-            if inside:
-                windows = np.stack([read(image, grid, (thin, *tile)) for tile in inside])
-                windows = windows if image.ndim == 4 else windows[:, None]
-                terms = fusion.window_term(forward(torch.from_numpy(windows.astype(np.float32, copy=False))))
-                if band is None:
-                    band = terms.new_zeros(terms.shape[1], depth, last - first, grid.lengths[2])
-                for tile, term in zip(inside, terms):
-                    add(band, weighted(term, (thin, *tile), weights), (thin, *tile), first, last)
+        inside = None if mask is None else read(mask, grid, (thin, *around))
+        seen = [tile for tile in tiles if inside is None or inside[within(tile, around)].any()]
+        if seen:
+            slab = torch.from_numpy(np.ascontiguousarray(read(image, grid, (thin, *around)), np.float32))
+            slab = slab.to(forward.device) if image.ndim == 4 else slab[None].to(forward.device)
+        for batch in chunks(seen, batch_size):
+            terms = fusion.window_term(forward(torch.stack([slab[within(tile, around)] for tile in batch])))
+            if band is None:
+                band = terms.new_zeros(terms.shape[1], depth, last - first, grid.lengths[2])
+            for tile, term in zip(batch, terms):
+                add(band, weighted(term, (thin, *tile), weights if fusion.sigma else None), tile, first, last)
             done(len(batch))
+        done(len(tiles) - len(seen))
         end = following.keep_start if following else grid.lengths[0]
         if band is None:
             yield thin.keep_start, end, None
@@ -76,6 +80,17 @@ def read(volume: np.ndarray, grid: Grid, window: tuple[Span, Span, Span]) -> np.
     return part.transpose(*range(leading), *(leading + axis for axis in order))
 
 
+def hull(spans: Sequence[Span]) -> Span:
+    """What all the spans of an axis read together."""
+    start, stop = min(span.start for span in spans), max(span.stop for span in spans)
+    return Span(start, stop, start, stop)
+
+
+def within(tile: tuple[Span, Span], around: tuple[Span, Span]) -> tuple:
+    """Where a tile lies in the slab (..., thin, a, b) that was read around all tiles."""
+    return (..., *(slice(span.start - outer.start, span.stop - outer.start) for span, outer in zip(tile, around)))
+
+
 def kept_weights(span: Span, sigma: float | None) -> torch.Tensor:
     """Weights of the kept part of a window along one axis."""
     return axis_weights(span.length, sigma)[span.keep_start - span.start : span.keep_stop - span.start]
@@ -89,21 +104,20 @@ def weight_sums(weights: dict[Span, torch.Tensor], length: int) -> torch.Tensor:
     return sums
 
 
-def weighted(term: torch.Tensor, window: tuple[Span, Span, Span], weights: list[dict]) -> torch.Tensor:
-    """The kept part of a window's term (phase, thin, a, b), weighted along each axis."""
+def weighted(term: torch.Tensor, window: tuple[Span, Span, Span], weights: list[dict] | None) -> torch.Tensor:
+    """The kept part of a window's term (phase, thin, a, b), weighted along each axis (not at all with None)."""
     for axis, span in enumerate(window, start=1):
         term = term.narrow(axis, span.keep_start - span.start, span.keep_stop - span.keep_start)
-        weight = weights[axis - 1][span].to(term.device)
-        if not bool((weight == 1).all()):
-            term = term * weight.view(-1, *(1,) * (3 - axis))
+        if weights is not None:
+            term = term * weights[axis - 1][span].to(term.device).view(-1, *(1,) * (3 - axis))
     return term
 
 
-def add(band: torch.Tensor, term: torch.Tensor, window: tuple[Span, Span, Span], first: int, last: int) -> None:
+def add(band: torch.Tensor, part: torch.Tensor, tile: tuple[Span, Span], first: int, last: int) -> None:
     """Add a window's kept part to the band, whose plane 0 is the window's first and whose rows are [first, last)."""
-    _, a, b = window
+    a, b = tile
     low, high = max(a.keep_start, first), min(a.keep_stop, last)
-    part = term[:, :, low - a.keep_start : high - a.keep_start]
+    part = part[:, :, low - a.keep_start : high - a.keep_start]
     band[:, : part.shape[1], low - first : high - first, b.keep_start : b.keep_stop] += part
 
 

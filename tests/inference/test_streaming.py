@@ -119,7 +119,7 @@ from batseg.inference.streaming import segment, Looking
 class Slow(torch.nn.Module):
     def __init__(self): super().__init__(); self.inner = small_network()
     def forward(self, x): time.sleep(0.02); return self.inner(x)
-segment(Slow(), grey((48, 32, 32)), Path(sys.argv[1]), Looking((8, 16, 16)), precision="fp32")
+segment(Slow(), grey((48, 32, 32)), Path(sys.argv[1]), Looking((8, 16, 16)), precision="fp32", device="cpu")
 """
 
 
@@ -144,3 +144,65 @@ def test_killed_at_any_moment_it_goes_on_and_the_result_is_the_same(tmp_path):
     assert len(reached) >= 3
     for name in OUTPUTS:
         assert np.array_equal(stored(expected, name), stored(out, name))
+
+
+CAPPED = """
+import json, resource, sys, numpy as np, torch
+from pathlib import Path
+margin, shape, way = float(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+from tests.inference.test_streaming import small_network
+from batseg.inference import predict
+from batseg.inference.source import NormalisedImage
+from batseg.inference.streaming import segment, Looking
+from batseg.inference.memory import peak_resident_bytes, resident_bytes
+cap = resident_bytes() / 1e9 + margin
+array = np.load(sys.argv[4], mmap_mode="r")
+if way == "whole":
+    predict(small_network(), np.asarray(array, np.float32), (16, 64, 64), precision="fp32", device="cpu")
+else:
+    looking = Looking((16, 64, 64), windows=way)
+    image = NormalisedImage([(array, 100, 20)])
+    segment(small_network(), image, Path(sys.argv[5]), looking, precision="fp32", max_memory_gb=cap, device="cpu")
+print(cap, peak_resident_bytes() / 1e9)
+"""
+
+
+def memory_gb(folder, margin, shape, way):
+    """(promise, peak) of a process of its own that segments a volume of this shape.
+
+    The promise is what the process holds before it begins, which the libraries decide, and the margin.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    volume = np.lib.format.open_memmap(folder / "image.npy", "w+", np.uint8, tuple(shape))
+    for z in range(shape[0]):
+        volume[z] = np.random.default_rng(z).normal(100, 20, shape[1:])
+    del volume
+    arguments = [str(margin), json.dumps(shape), way, str(folder / "image.npy"), str(folder / "out")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", CAPPED, *arguments], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    return tuple(map(float, run.stdout.split()[-2:]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("windows", ["windows", "planes"])
+def test_a_promise_of_memory_is_held_where_the_whole_volume_would_break_it(tmp_path, windows):
+    shape = [256, 256, 256]
+    promise, peak = memory_gb(tmp_path / "streamed", 0.5, shape, windows)
+    assert peak <= promise
+    if windows == "windows":
+        promise, peak = memory_gb(tmp_path / "whole", 0.5, shape, "whole")
+        assert peak > promise
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("windows", ["windows", "planes"])
+def test_the_peak_does_not_grow_with_the_number_of_slices(tmp_path, windows):
+    peaks = []
+    for slices in (256, 1024):
+        promise, peak = memory_gb(tmp_path / str(slices), 0.35, [slices, 128, 128], windows)
+        assert peak <= promise
+        peaks.append(peak)
+    assert peaks[1] <= 1.05 * peaks[0]
