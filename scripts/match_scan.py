@@ -9,14 +9,15 @@ import hydra
 import numpy as np
 
 from batseg.command import command
+from batseg.phases import NOT_LABELLED
 from batseg.progress import track
 from batseg.report.figures import save_figure
 from batseg.report.imitation import imitation_figure
 from batseg.resolution import inscribed_block, shell_correlation
 from batseg.tomography.exchange import read_scan
 from batseg.tomography.gap import power_spectrum
-from batseg.tomography.imitation import Imitation, as_ranges, imitate, write_ranges
-from batseg.tomography.reconstruction import examine
+from batseg.tomography.imitation import Imitation, as_ranges, compare_reconstructed, imitate, write_ranges
+from batseg.tomography.reconstruction import examine, reconstruct
 from batseg.tomography.scan import ScanConditions, middle_conditions
 from batseg.volumes import InputError, read_labels, write_json, write_text
 
@@ -25,7 +26,8 @@ def match_one(path: str, cfg: dict) -> ScanConditions:
     """Imitate one scan and write its report."""
     scan = read_scan(path)
     labels = read_labels(cfg["labels"], cfg["label_map"]).array
-    alignment = examine(scan).alignment if cfg["move"] else None
+    found = examine(scan) if cfg["move"] else None
+    alignment = None if found is None else found.alignment
     jitter = None if alignment is None else movement(alignment)
     imitation = imitate(
         scan,
@@ -39,8 +41,12 @@ def match_one(path: str, cfg: dict) -> ScanConditions:
         jitter,
         None if alignment is None else alignment.axis,
     )
-    folder = Path(cfg["report"])
-    write_json(folder / f"{scan.name}.json", {**imitation.numbers, "conditions": imitation.conditions.record()})
+    folder, numbers = Path(cfg["report"]), imitation.numbers
+    if found is not None and (labels == NOT_LABELLED).any():
+        tomogram = reconstruct(scan, found).array
+        _, apart = compare_reconstructed(tomogram, labels, scan.pixel_nm, imitation.conditions, cfg["seed"])
+        numbers |= {"auc_reconstructed": apart.auc, "auc_reconstructed_spread": apart.spread}
+    write_json(folder / f"{scan.name}.json", {**numbers, "conditions": imitation.conditions.record()})
     save_figure(report_figure(imitation), folder / scan.name)
     return imitation.conditions
 

@@ -14,7 +14,7 @@ from batseg.tomography.exchange import Scan
 from batseg.tomography.gap import Gap, gap
 from batseg.tomography.matching import FITTED, fit_conditions, plain_tomogram, value_of, with_values
 from batseg.tomography.scan import ScanConditions, simulate_scan
-from batseg.tomography.synthetic import turn_cylinder
+from batseg.tomography.synthetic import simulate_tomogram, turn_cylinder
 
 WIDTH = 128
 """Columns of the stand-in structure: its scan costs a second, and edges, noise and texture do not depend on it."""
@@ -114,6 +114,19 @@ def imitate(
     numbers |= {"scan": scan.name, "auc": apart.auc, "auc_spread": apart.spread, "patches": apart.patches}
     halves = tuple(plain_tomogram(scan, axis, part=part)[middle] for part in HALVES)
     return Imitation(conditions, numbers, measured, simulated, mask, inside, halves, tuple(simulated_halves))
+
+
+def compare_reconstructed(
+    tomogram: np.ndarray, structure: np.ndarray, pixel_nm: float, conditions: ScanConditions, seed: int = 0, **settings
+) -> tuple[np.ndarray, Gap]:
+    """Tomogram of a structure scanned under the conditions, fully reconstructed, and its gap to the measured one.
+
+    `structure` is a cylinder (255 outside); `settings` are those of `reconstruct`, which made `tomogram`, too.
+    """
+    simulated = simulate_tomogram(structure, pixel_nm, conditions, np.random.default_rng((seed, 2)), settings)[0].array
+    same = structure.shape == tomogram.shape
+    mask = structure != NOT_LABELLED
+    return simulated, gap(tomogram, simulated, mask if same else np.array(sample_mask(tomogram)), mask)
 
 
 def raw_axis(scan: Scan) -> float:

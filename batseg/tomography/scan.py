@@ -200,6 +200,7 @@ def _defocus_map(shape: tuple[int, int], imaging: Imaging, rng: np.random.Genera
     if imaging.defocus_spread == 0:
         return None
     field = smooth_field(shape, (imaging.defocus_px, imaging.defocus_px), rng)
+    field -= field.mean()  # the mean over the field is what `defocus_um` says
     return 1e3 * imaging.defocus_um * imaging.defocus_spread * field
 
 
