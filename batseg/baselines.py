@@ -96,19 +96,26 @@ def seeds(image: np.ndarray, mask: np.ndarray | None = None, sigma: float = 1.0,
 
 
 def random_walker(
-    image: np.ndarray, mask: np.ndarray | None = None, beta: float = 500.0, block: int = 64, halo: int = 12
+    image: np.ndarray,
+    mask: np.ndarray | None = None,
+    beta: float = 1000.0,
+    sigma: float = 1.0,
+    block: int = 64,
+    halo: int = 12,
 ) -> np.ndarray:
     """The 3D random walker from automatic `seeds`, in blocks with a halo so that memory stays bounded.
 
-    `beta` weighs grey value differences (scikit-image's scale; its own 130 lets labels leak at our noise). A voxel
-    that no seed reaches keeps its k-means class.
+    The image is smoothed by `sigma` voxels and scaled to standard deviation 1, since the library's weights depend on
+    the unit of the grey values; `beta` weighs their differences. A voxel that no seed reaches keeps its k-means class.
     Source: Grady 2006; paper, Fig. 2c.
     """
-    classes, marked = kmeans(image, mask, 1.0), seeds(image, mask)
+    classes, marked = kmeans(image, mask, sigma), seeds(image, mask, sigma)
     markers = np.where(marked == NOT_LABELLED, np.int32(0), marked + np.int32(1))
     if mask is not None:
         markers[~mask] = -1
-    values = np.clip(image, *quantile_range(image, mask))
+    smooth = _smoothed(image, mask, sigma)
+    values = np.clip(smooth, *quantile_range(smooth, mask))
+    values = values / (values if mask is None else values[mask]).std()
     result = classes.copy()
     for core, outer in track(list(_blocks(image.shape, block, halo)), "random walker"):
         present = np.unique(marked[outer][markers[outer] > 0])
@@ -177,11 +184,13 @@ class RandomForest:
             raise ValueError("the random forest is not trained; give training scans (image and labels)")
         inside = np.flatnonzero(np.ones(image.shape, bool) if mask is None else mask)
         result = np.full(image.size, NOT_LABELLED, np.uint8)
-        parts = [
-            self.forest.predict(slab) for slab in self._features(image, mask, inside, "random forest") if len(slab)
-        ]
+        parts = [self._predict(slab) for slab in self._features(image, mask, inside, "random forest") if len(slab)]
         result[inside] = np.concatenate(parts)
         return result.reshape(image.shape)
+
+    def _predict(self, samples: np.ndarray) -> np.ndarray:
+        """Classes; rounded, since the library adds its trees up in the order in which threads end."""
+        return self.forest.classes_[self.forest.predict_proba(samples).round(6).argmax(axis=1)]
 
     def _draw(self, where: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         candidates = np.flatnonzero(where)
