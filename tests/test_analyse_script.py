@@ -45,6 +45,7 @@ def test_a_table_of_samples_becomes_tables_summary_and_figures(tmp_path):
     assert summary["samples"]["b"]["composition"]["silicon"]["volume_fraction"] is None
     assert summary["samples"]["a"]["descriptors"]["D_rel pore"]["segmentation_sd"] > 0
     assert summary["statistics"]["D_rel pore"]["samples"] == 2
+    assert {path.stem for path in (tmp_path / "out" / "samples").iterdir()} == {"a", "b"}
     assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 7
 
 

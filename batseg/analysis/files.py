@@ -1,6 +1,7 @@
 """Samples in, tables out: which volumes belong to which sample and state, and the folder that the analysis writes."""
 
 import csv
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import tifffile
 import zarr
 
 from batseg.analysis.sample import Tables
+from batseg.analysis.series import Analysed
 from batseg.volumes import InputError, replacing, split_path, write_json
 
 
@@ -110,6 +112,32 @@ def read_probabilities(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
         raise InputError(f"{path}: expected probabilities of shape {(4, *shape)}, got {array.shape}")
     scale = 255.0 if array.dtype == np.uint8 else 1.0
     return array.astype(np.float32) / scale
+
+
+def stamp(source: Source, how: dict, voxel_nm: float) -> list:
+    """What tells one analysis of a sample from another: its files' sizes and times, and how it is measured."""
+    files = [path for path in (source.labels, source.probabilities) if path is not None]
+    states = [path.stat() for path in files]
+    changed = [[str(path), state.st_size, state.st_mtime_ns] for path, state in zip(files, states)]
+    return json.loads(json.dumps([changed, source.cycles, how, voxel_nm]))
+
+
+def save_analysed(path: Path, analysed: Analysed, identity: list) -> None:
+    """Keep the measured tables of one sample, so that an interrupted series continues."""
+    drawn = {name: values.tolist() for name, values in analysed.realisations.items()}
+    content = {"tables": analysed.tables, "subvolumes": analysed.subvolumes, "realisations": drawn}
+    write_json(path, {"identity": identity, "sample": analysed.sample, "cycles": analysed.cycles} | content)
+
+
+def load_analysed(path: Path, identity: list) -> Analysed | None:
+    """What `save_analysed` kept, or None if there is nothing or it is of other files or settings."""
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text())
+    if json.dumps(kept["identity"]) != json.dumps(identity):  # text, as NaN differs from itself
+        return None
+    drawn = {name: np.array(values) for name, values in kept["realisations"].items()}
+    return Analysed(kept["sample"], kept["cycles"], kept["tables"], kept["subvolumes"], drawn)
 
 
 def write_tables(folder: str | Path, tables: Tables, summary: dict) -> Path:

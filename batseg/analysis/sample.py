@@ -63,7 +63,7 @@ def analyse_sample(
     _check(labels.shape, through_plane, directions, downscale, tolerance)
     transport, convergence = [], []
     solves = transport_rows(labels, voxel_nm, through_plane, directions, downscale, tolerance, cbd_diffusivity)
-    count = len(directions) * len(downscale) * len(tolerance) * (2 if cbd_diffusivity is None else 3)
+    count = (len(directions) + len(downscale) * len(tolerance) - 1) * (2 if cbd_diffusivity is None else 3)
     for row in solves if brief else track(solves, "transport", count):
         history = row.pop("history")
         transport.append(row)

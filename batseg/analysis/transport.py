@@ -45,6 +45,8 @@ def transport_rows(
 ) -> Iterator[dict]:
     """One row per conductor, direction, downscale and tolerance; lazily, as each takes its time.
 
+    Settings after the first downscale and tolerance are there to compare with: they are solved through plane only.
+
     D_rel = D_eff / D, tau_factor = epsilon / D_rel (the paper's tortuosity), sqrt_tau its square root. epsilon counts
     all pores, also those that no path joins with both ends (`unconnected` is their share). Measured in the largest
     labelled box. A direction with fewer than two voxels, or a conductor whose phases are all absent, gives NaN.
@@ -57,8 +59,9 @@ def transport_rows(
         box = np.where(box < len(PHASES), box, GRAPHITE).astype(np.uint8)  # cannot happen inside the box
         fractions = np.bincount(box.ravel(), minlength=len(PHASES)) / box.size
         for conductor, diffusivity in conductors(cbd_diffusivity).items():
-            for direction in directions:
-                for limit in tolerance:
+            for limit in tolerance:
+                first = (factor, limit) == (downscale[0], tolerance[0])
+                for direction in directions if first else through_plane:
                     yield {
                         "conductor": conductor,
                         "direction": direction,

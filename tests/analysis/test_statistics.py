@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from batseg.analysis.files import Source, load_analysed, save_analysed, stamp
 from batseg.analysis.realisations import agreeing, correlated_field, draw_labels, realised, uncertainty_rows
 from batseg.analysis.series import Analysed, shells_by_state, variance_rows
 from batseg.analysis.statistics import bootstrap_mean, contrast, pooled_sd, samples_needed, state_rows, trend
@@ -119,3 +120,21 @@ def test_probabilities_follow_a_rule_that_moved_a_label():
     assert moved[:, 0, 0, 0] == pytest.approx([0.3, 0.1, 0.0, 0.6])
     assert moved[:, 0, 0, 1] == pytest.approx([0.2, 0.7, 0.1, 0.0])
     assert (moved[:, 0, 0, 2] == 0).all()
+
+
+def test_a_kept_sample_is_taken_up_again_unless_files_or_settings_changed(tmp_path):
+    labels = tmp_path / "a.tif"
+    labels.write_bytes(b"labels")
+    source = Source("a", float("nan"), labels)
+    analysed = Analysed(
+        "a", float("nan"), {"t": [{"x": np.float64(1.5), "y": np.nan}]}, [], {"x": np.array([1.0, 2.0])}
+    )
+    identity = stamp(source, {"downscale": 2}, 61.0)
+    save_analysed(tmp_path / "a.json", analysed, identity)
+    kept = load_analysed(tmp_path / "a.json", stamp(source, {"downscale": 2}, 61.0))
+    assert kept.tables["t"][0]["x"] == 1.5
+    assert np.isnan(kept.tables["t"][0]["y"])
+    assert kept.realisations["x"].tolist() == [1.0, 2.0]
+    assert load_analysed(tmp_path / "a.json", stamp(source, {"downscale": 1}, 61.0)) is None
+    labels.write_bytes(b"other labels")
+    assert load_analysed(tmp_path / "a.json", stamp(source, {"downscale": 2}, 61.0)) is None
