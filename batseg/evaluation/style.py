@@ -1,6 +1,6 @@
 """How alike two electrodes look: descriptors of label volumes and the distances between them (paper, Fig. 5)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.stats import wasserstein_distance
@@ -57,3 +57,15 @@ def style_distance(first: Mapping, second: Mapping) -> dict[str, float]:
     surfaces = first["specific_surface_cbd"], second["specific_surface_cbd"]
     distance["specific_surface_cbd"] = abs(surfaces[0] / surfaces[1] - 1)
     return distance
+
+
+def pooled(descriptions: Sequence[Mapping]) -> dict:
+    """One description of several volumes: chords and thicknesses together, everything else its mean."""
+    return {
+        key: (np.concatenate if key.startswith(("chords", "thickness")) else _mean)([one[key] for one in descriptions])
+        for key in descriptions[0]
+    }
+
+
+def _mean(values: Sequence) -> np.ndarray:
+    return np.mean(values, axis=0)
