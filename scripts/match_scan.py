@@ -12,7 +12,7 @@ from batseg.command import command
 from batseg.phases import NOT_LABELLED
 from batseg.progress import track
 from batseg.report.figures import save_figure
-from batseg.report.imitation import imitation_figure
+from batseg.report.imitation import gallery, imitation_figure
 from batseg.resolution import inscribed_block, shell_correlation
 from batseg.tomography.exchange import read_scan
 from batseg.tomography.gap import power_spectrum
@@ -22,33 +22,30 @@ from batseg.tomography.scan import ScanConditions, middle_conditions
 from batseg.volumes import InputError, read_labels, write_json, write_text
 
 
-def match_one(path: str, cfg: dict) -> ScanConditions:
-    """Imitate one scan and write its report."""
+def match_one(path: str, cfg: dict) -> tuple[ScanConditions, dict, tuple]:
+    """Imitate one scan and write its report; conditions, numbers, and a slice of either tomogram come back."""
     scan = read_scan(path)
     labels = read_labels(cfg["labels"], cfg["label_map"]).array
     found = examine(scan) if cfg["move"] else None
     alignment = None if found is None else found.alignment
-    jitter = None if alignment is None else movement(alignment)
     imitation = imitate(
         scan,
         labels,
-        middle_conditions(cfg["scan"]),
-        cfg["seed"],
-        cfg["same_structure"],
-        cfg["fitted"],
-        cfg["rows"],
-        cfg["rounds"],
-        jitter,
-        None if alignment is None else alignment.axis,
+        start=middle_conditions(cfg["scan"]),
+        **{key: cfg[key] for key in ("seed", "same_structure", "fitted", "rows", "rounds")},
+        jitter_px=None if alignment is None else movement(alignment),
+        axis=None if alignment is None else alignment.axis,
     )
     folder, numbers = Path(cfg["report"]), imitation.numbers
+    slices = tuple(volume[len(volume) // 2] for volume in (imitation.measured, imitation.simulated))
     if found is not None and (labels == NOT_LABELLED).any():
         tomogram = reconstruct(scan, found).array
-        _, apart = compare_reconstructed(tomogram, labels, scan.pixel_nm, imitation.conditions, cfg["seed"])
+        simulated, apart = compare_reconstructed(tomogram, labels, scan.pixel_nm, imitation.conditions, cfg["seed"])
+        slices = tuple(volume[len(volume) // 2] for volume in (tomogram, simulated))
         numbers |= {"auc_reconstructed": apart.auc, "auc_reconstructed_spread": apart.spread}
     write_json(folder / f"{scan.name}.json", {**numbers, "conditions": imitation.conditions.record()})
     save_figure(report_figure(imitation), folder / scan.name)
-    return imitation.conditions
+    return imitation.conditions, numbers, slices
 
 
 def movement(alignment) -> float:
@@ -89,8 +86,12 @@ def main(cfg):
             found = list(track(pool.map(match_one, paths, [cfg] * len(paths)), "imitating scans", len(paths)))
     else:
         found = [match_one(path, cfg) for path in track(paths, "imitating scans")]
-    names = ", ".join(Path(path).stem for path in paths)
-    write_text(cfg["out"], write_ranges(as_ranges(found, cfg["widen"]), [f"Estimated by match_scan from {names}."]))
+    conditions, numbers, slices = zip(*found)
+    names = [each["scan"] for each in numbers]
+    write_json(Path(cfg["report"]) / "gaps.json", {each["scan"]: each for each in numbers})
+    save_figure(gallery(dict(zip(names, slices))), Path(cfg["report"]) / "side_by_side")
+    comment = f"Estimated by match_scan from {', '.join(names)}."
+    write_text(cfg["out"], write_ranges(as_ranges(conditions, cfg["widen"]), [comment]))
     print(f"wrote {cfg['out']} from {len(paths)} scans; reports in {cfg['report']}")
 
 

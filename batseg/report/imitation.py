@@ -41,3 +41,20 @@ def imitation_figure(
     axes["c"].legend()
     figure.suptitle(title)
     return figure
+
+
+def gallery(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], across: int = 7) -> Figure:
+    """Measured slices with the imitation below each, named; each pair shares its grey scale."""
+    bands = -(-len(pairs) // across)
+    columns = min(across, len(pairs))
+    figure, axes = plt.subplots(
+        2 * bands, columns, figsize=(1.9 * columns, 3.9 * bands), layout="constrained", squeeze=False
+    )
+    for each in axes.ravel():
+        each.axis("off")
+    for index, (name, (measured, simulated)) in enumerate(pairs.items()):
+        row, column = 2 * (index // across), index % across
+        low, high = np.percentile(measured, (0.5, 99.7))
+        show_image(axes[row, column], np.clip(measured, low, high), name)
+        show_image(axes[row + 1, column], np.clip(simulated, low, high), "imitated")
+    return figure
