@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> float:
     use_cores(cfg.threads)
     if cfg.sample is not None and cfg.campaign == cfg.sample.folder:
         instantiate(cfg.sample, _convert_="all")
-    settings = OmegaConf.to_container(cfg, resolve=True)
+    settings = resolved(cfg)
     segment = instantiate(cfg.segment, _convert_="all")
     pairs = find_pairs(cfg.evaluation, cfg.data.label_map, cfg.data.voxel_nm) if cfg.evaluation is not None else []
     check(pairs, segment)
@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> float:
         module = instantiate(cfg.module, _convert_="all")
         record = finished(folder) if cfg.resume == "auto" else None
         if record is None:
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
             data = instantiate(cfg.data, _convert_="all")
             places = {"folder": str(folder), "_convert_": "all"}
             loggers = [instantiate(logger, **places) for logger in cfg.logger.values()]
@@ -54,10 +54,19 @@ def main(cfg: DictConfig) -> float:
     network = load_weights(module.network, folder)
     postprocess = instantiate(cfg.postprocess, _convert_="all")
     result = judge(network, pairs, row, folder / "predictions", segment, postprocess)
-    write_text(row / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_text(row / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
     write_result(row, {"name": name, "seed": cfg.seed, "fit": str(folder), "training": record, **result})
     show(name, cfg.seed, result)
     return result["mean"]
+
+
+def resolved(cfg: DictConfig) -> dict:
+    """The configuration as plain values, all but how the sample campaign is made."""
+    parts = {name: cfg[name] for name in cfg if name != "sample"}
+    return {
+        name: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+        for name, part in parts.items()
+    }
 
 
 def experiment_name() -> str:

@@ -150,5 +150,6 @@ def quiet() -> None:
         ".*across ranks is zero.*",
         ".*Checkpoint directory.*exists.*",
         ".*Tensor Cores.*",
+        ".*`srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message=text)

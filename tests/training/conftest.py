@@ -25,16 +25,19 @@ def toy_tomogram(seed: int, edge: int = 32) -> tuple[np.ndarray, np.ndarray]:
     return (labels + 0.3 * rng.standard_normal(labels.shape)).astype(np.float32), labels
 
 
-@pytest.fixture(scope="session")
-def campaign(tmp_path_factory) -> Path:
+def write_campaign(root: Path) -> Path:
     """Two real, two synthetic tomograms and one evaluation tomogram of 32^3, in the campaign's folder layout."""
-    root = tmp_path_factory.mktemp("campaign")
     names = ["real/a", "real/b", "synthetic/a", "synthetic/b", "evaluation/a"]
     for seed, name in enumerate(names):
         image, labels = toy_tomogram(seed)
         write_volume(root / name / "image.tif", Volume(image, 61.0))
         write_volume(root / name / "labels.tif", Volume(labels, 61.0))
     return root
+
+
+@pytest.fixture(scope="session")
+def campaign(tmp_path_factory) -> Path:
+    return write_campaign(tmp_path_factory.mktemp("campaign"))
 
 
 def tiny_module(kind=UNet3D, steps: int = 12, lr: float = 1e-3) -> SegmentationModule:
