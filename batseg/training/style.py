@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from batseg.networks.cyclegan import (
     HistoryPool,
+    StatisticsLoss,
     cycle_loss,
     fraction_loss,
     keep_loss,
@@ -36,8 +37,9 @@ class StyleModule(lightning.LightningModule):
     """Basic labels to the style of templates and back; two generators, two critics, two optimizers.
 
     A batch is {"basic": labels, "templates": labels}, (batch, y, x) or (batch, z, y, x). `weights` scales the losses
-    cycle, identity, fraction and keep against the adversarial one. Critics see maps blurred by `blur` voxels, with
-    white noise `critic_noise`. `pool` is the length of the history, `constant_share` that of the learning rate.
+    cycle, identity, fraction, keep and statistics against the adversarial one. Critics see maps blurred by `blur`
+    voxels, with white noise `critic_noise`; generated maps are one-hot if `discrete`, else probabilities. `pool` is the
+    length of the history, `constant_share` that of the constant learning rate.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class StyleModule(lightning.LightningModule):
         self.blur, self.critic_noise, self.constant_share = blur, critic_noise, constant_share
         self.discrete = discrete
         shape = (generator.phases, *(side for side in patch if side > 1))
+        dimensions = len(shape) - 1
+        self.statistics, self.back_statistics = StatisticsLoss(dimensions), StatisticsLoss(dimensions)
         self.pool, self.back_pool = HistoryPool(pool, shape), HistoryPool(pool, shape)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -100,6 +104,8 @@ class StyleModule(lightning.LightningModule):
             "fraction": fraction_loss(styled_logits, maps) + fraction_loss(plain_logits, template_maps),
             "keep": keep_loss(styled_logits, basic) + keep_loss(plain_logits, templates),
         }
+        if self.weights["statistics"] > 0:
+            losses["statistics"] = self.statistics(styled, template_maps) + self.back_statistics(plain, maps)
         if self.weights["identity"] > 0:
             losses["identity"] = cycle_loss(self.generator(template_maps), templates) + cycle_loss(
                 self.back_generator(maps), basic

@@ -8,10 +8,12 @@ from batseg.networks.cyclegan import (
     HistoryPool,
     PatchCritic,
     PlaneCritics,
+    StatisticsLoss,
     cycle_loss,
     fraction_loss,
     keep_loss,
     least_squares,
+    neighbour_statistics,
     one_hot,
     soften,
     straight_through,
@@ -144,3 +146,26 @@ def test_the_history_is_part_of_a_checkpoint():
     other.load_state_dict(pool.state_dict())
     assert int(other.filled) == 2
     assert other.maps.flatten().tolist() == [0, 1, 0]
+
+
+def test_neighbour_statistics_of_stripes_are_known():
+    stripes = torch.zeros(1, 8, 8, dtype=torch.long)
+    stripes[:, ::2] = 3
+    across, _, along, _ = neighbour_statistics(one_hot(stripes), lags=(1, 2))
+    assert across[0, 3] == pytest.approx(0.5)
+    assert across[3, 3] == 0
+    assert along[3, 3] == pytest.approx(0.5)
+    assert along[0, 3] == 0
+
+
+def test_the_statistics_loss_is_zero_for_the_same_texture_and_moves_towards_it():
+    given = one_hot(labels(2, 32, 32))
+    assert StatisticsLoss(2)(given, given) < 1e-6
+    coarse = one_hot(labels(2, 8, 8)).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    logits = (4 * coarse).requires_grad_()
+    loss = StatisticsLoss(2)
+    before = loss(logits.softmax(dim=1), given)
+    before.backward()
+    moved = (logits - 1e4 * logits.grad).detach().softmax(dim=1)
+    assert before > 0.1
+    assert StatisticsLoss(2)(moved, given) < before

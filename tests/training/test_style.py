@@ -16,7 +16,7 @@ from batseg.training.style_data import StyleDataModule
 from batseg.volumes import InputError, Volume, write_volume
 from tests.training.conftest import tiny_trainer, toy_tomogram
 
-WEIGHTS = {"cycle": 2.0, "identity": 1.0, "fraction": 5.0, "keep": 1.0}
+WEIGHTS = {"cycle": 2.0, "identity": 1.0, "fraction": 5.0, "keep": 1.0, "statistics": 1.0}
 
 
 def module(dimensions: int = 2, edge: int = 16, **settings) -> StyleModule:
@@ -84,7 +84,7 @@ def test_the_generators_loss_does_not_leak_into_the_critics(structures, tmp_path
 def test_both_sides_have_losses_and_gradients(dimensions):
     style = module(dimensions)
     losses, styled, plain = style.generator_losses(batch(dimensions))
-    assert set(losses) == {"adversarial", "cycle", "identity", "fraction", "keep", "total"}
+    assert set(losses) == {"adversarial", "cycle", "identity", "fraction", "keep", "statistics", "total"}
     losses["total"].backward()
     for network in (style.generator, style.back_generator):
         assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
