@@ -34,14 +34,10 @@ BOUNDS = {
 }
 """What can be fitted and between which limits; all are positive and are fitted in their logarithm."""
 
-FITTED = (
-    "imaging.defocus_um",
-    "imaging.blur_nm",
-    "composition.copper_fraction",
-    "composition.copper_spread",
-    "composition.copper_grain",
-    "detector.photons",
-)
+FITTED = ("imaging.defocus_um", "imaging.blur_nm", "detector.photons")
+"""What is fitted by default. The composition is only to be trusted where the structure is that of the sample itself:
+otherwise it takes up what the two structures differ in."""
+
 PATCH = (12, 20, 20)
 STEP, FIRST_DAMPING = 0.08, 0.1
 
