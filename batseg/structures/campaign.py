@@ -1,5 +1,8 @@
-"""Many electrodes of one recipe into a campaign folder: NAME/labels.tif, instances.tif, report.json."""
+"""Many electrodes of one recipe into a folder: NAME/{labels.tif, instances.tif, report.json} and asked_reached.csv."""
 
+import csv
+import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -9,7 +12,7 @@ import numpy as np
 
 from batseg.structures.electrode import generate_electrode
 from batseg.structures.recipe import draw_recipe
-from batseg.volumes import Volume, write_json, write_volume
+from batseg.volumes import Volume, write_json, write_text, write_volume
 
 
 def parse_shape(shape: str | Sequence[int]) -> tuple[int, ...]:
@@ -60,9 +63,27 @@ def write_campaign(
         for job in jobs:
             write_electrode(*job)
             done()
-        return folders
-    with ProcessPoolExecutor(min(workers, count), mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(write_electrode, *job) for job in jobs]):
-            future.result()
-            done()
+    else:
+        with ProcessPoolExecutor(min(workers, count), mp_context=get_context("spawn")) as pool:
+            for future in as_completed([pool.submit(write_electrode, *job) for job in jobs]):
+                future.result()
+                done()
+    write_summary(Path(out) / "asked_reached.csv", folders)
     return folders
+
+
+def write_summary(path: str | Path, folders: Sequence[Path]) -> Path:
+    """One line per electrode and measure: what the recipe asked and what was reached."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["electrode", "measure", "phase", "asked", "reached"])
+    for folder in folders:
+        report = json.loads((folder / "report.json").read_text())
+        pairs = [("fraction", phase, pair) for phase, pair in report["fractions"].items()]
+        pairs += [("coverage by cbd", phase, pair) for phase, pair in report["coverage"].items()]
+        for phase, measures in report["particles"].items():
+            pairs += [(name, phase, measures[name]) for name in ("median_nm", "flatness", "mean_cos2")]
+        for measure, phase, pair in pairs:
+            asked = "" if pair["asked"] is None else f"{pair['asked']:.5g}"
+            writer.writerow([folder.name, measure, phase, asked, f"{pair['reached']:.5g}"])
+    return write_text(path, text.getvalue())

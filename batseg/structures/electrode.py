@@ -114,15 +114,13 @@ def _require_fitting(recipe: Recipe, shape: Sequence[int], voxel_nm: float) -> N
         raise ValueError(f"shape: {tuple(shape)} must be three edges of at least 8 voxels")
     if not voxel_nm > 0:
         raise ValueError(f"voxel_nm: {voxel_nm} must be positive")
-    edge = min(shape) * voxel_nm
+    periodic = recipe.boundary == "periodic"
+    edge = (min(shape) if periodic else max(shape)) * voxel_nm
     for name, kind in recipe.particles.items():
-        key, size = (
-            ("max_nm", kind.size.max_nm) if recipe.boundary == "periodic" else ("median_nm", kind.size.median_nm)
-        )
-        if recipe.fractions[name] > 0 and size > edge:
+        key, size = ("max_nm", kind.size.max_nm) if periodic else ("median_nm", kind.size.median_nm)
+        if recipe.fractions[name] > 0 and not 2 * voxel_nm <= size <= edge:
+            fault = "larger than the box" if size > edge else "below two voxels"
             raise ValueError(
-                f"particles.{name}.size.{key}: {size:g} is larger than the box; "
-                f"at most {edge:g} (the shortest edge, {min(shape)} voxels of {voxel_nm:g} nm)"
+                f"particles.{name}.size.{key}: {size:g} is {fault}; the range for {shape} voxels of {voxel_nm:g} nm is "
+                f"{2 * voxel_nm:g} to {edge:g}"
             )
-        if recipe.fractions[name] > 0 and size < 2 * voxel_nm:
-            raise ValueError(f"particles.{name}.size.{key}: {size:g} is below 2 voxels; at least {2 * voxel_nm:g}")

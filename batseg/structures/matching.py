@@ -105,26 +105,16 @@ def imitate(
     return made
 
 
-def compare(
-    recipe: Mapping, labels: Sequence[np.ndarray], voxel_nm: float, volumes: int, seed: int
-) -> list[dict[str, float | str]]:
+def compare(labels: Sequence[np.ndarray], made: Sequence[np.ndarray], voxel_nm: float) -> list[dict]:
     """Rows (descriptor, labels, labels_spread, recipe, recipe_spread); spreads are standard deviations of volumes."""
-    tables = [
-        [describe_structure(volume, voxel_nm) for volume in kind]
-        for kind in (labels, imitate(recipe, labels, voxel_nm, volumes, (seed, 10**6)))
-    ]
+    ours, theirs = ([describe_structure(volume, voxel_nm) for volume in volumes] for volumes in (labels, made))
     rows = []
-    for name in tables[0][0]:
-        ours, theirs = (np.array([table[name] for table in kind]) for kind in tables)
-        rows.append(
-            {
-                "descriptor": name,
-                "labels": float(ours.mean()),
-                "labels_spread": float(ours.std()),
-                "recipe": float(theirs.mean()),
-                "recipe_spread": float(theirs.std()),
-            }
-        )
+    for name in ours[0]:
+        row = {"descriptor": name}
+        for column, tables in (("labels", ours), ("recipe", theirs)):
+            values = np.array([table[name] for table in tables])
+            row |= {column: float(values.mean()), f"{column}_spread": float(values.std())}
+        rows.append(row)
     return rows
 
 
