@@ -43,3 +43,38 @@ def particle_rows(
         kept = np.flatnonzero(table["volume_nm3"] >= (smallest_voxels - 0.5) * voxel_nm**3)
         rows += [{"phase": PHASES[code]} | {name: column[i] for name, column in table.items()} for i in kept]
     return rows
+
+
+def particle_summary_rows(particles: list[dict]) -> list[dict]:
+    """One row per active phase from its particles: number, how many are whole, size, shape, orientation.
+
+    Particles that the border cuts count in `particles` only. Diameters are of balls of equal volume; the median is
+    weighted by volume. alignment: mean cos² of the angle between a particle's shortest axis and z, by volume; 1/3 for
+    random orientation, 1 for flakes lying flat. NaN where no particle is whole.
+    """
+    rows = []
+    for phase in (PHASES[GRAPHITE], PHASES[SILICON]):
+        own = [row for row in particles if row["phase"] == phase]
+        whole = [row for row in own if not row["touches_border"]]
+        volume, diameter, sphericity, elongation, flatness, axis = (
+            np.array([row[name] for row in whole], float)
+            for name in ("volume_nm3", "diameter_nm", "sphericity", "elongation", "flatness", "axis_z")
+        )
+        rows.append(
+            {"phase": phase, "particles": len(own), "whole_particles": len(whole)}
+            | {"median_diameter_nm": _weighted_median(diameter, volume)}
+            | {"mean_diameter_nm": diameter.mean() if whole else np.nan}
+            | {"mean_sphericity": np.nanmean(sphericity) if whole else np.nan}
+            | {"mean_elongation": elongation.mean() if whole else np.nan}
+            | {"mean_flatness": flatness.mean() if whole else np.nan}
+            | {"alignment": (volume @ axis**2) / volume.sum() if whole else np.nan}
+        )
+    return rows
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    if not values.size:
+        return float("nan")
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])

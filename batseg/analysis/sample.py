@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from batseg.analysis.composition import composition_rows
-from batseg.analysis.networks import connectivity_rows, particle_rows
+from batseg.analysis.networks import connectivity_rows, particle_rows, particle_summary_rows
 from batseg.analysis.sizes import METHODS, size_tables
 from batseg.analysis.surfaces import LIMIT_NM, SHELL_NM, coverage_rows, shell_rows
 from batseg.analysis.transport import AXES, transport_rows
@@ -20,6 +20,7 @@ KEYS = {
     "sizes": ("phase", "method"),
     "shells": ("phase", "rule", "shell"),
     "connectivity": ("phase",),
+    "particle_summary": ("phase",),
 }
 """Tables that go into the summary, and the columns that name a row in each."""
 
@@ -52,7 +53,8 @@ def analyse_sample(
     split_voxels: float | None = None,
     brief: bool = False,
 ) -> Tables:
-    """Tables composition, coverage, transport, convergence, sizes, size_distributions, shells, connectivity, particles.
+    """Tables composition, coverage, transport, convergence, sizes, size_distributions, shells, connectivity, particles,
+    particle_summary.
 
     labels: (z, y, x) in the project's codes, 255 excluded everywhere (transport: largest labelled box). Absent phases
     give NaN rows. brief leaves out what `scalars` does not need (integral ranges, particles) and shows no progress.
@@ -72,6 +74,7 @@ def analyse_sample(
             named | {"iteration": i, "flux_imbalance": imbalance, "D_rel": d_rel}
             for i, (imbalance, d_rel) in enumerate(history)
         ]
+    particles = [] if brief else particle_rows(labels, voxel_nm, split_voxels=split_voxels)
     sizes, distributions = size_tables(labels, voxel_nm, size_methods, progress=not brief)
     return {
         "composition": composition_rows(labels, voxel_nm, not brief),
@@ -82,7 +85,8 @@ def analyse_sample(
         "size_distributions": distributions,
         "shells": shell_rows(labels, voxel_nm, shell_nm, limit_nm),
         "connectivity": connectivity_rows(labels, voxel_nm),
-        "particles": [] if brief else particle_rows(labels, voxel_nm, split_voxels=split_voxels),
+        "particles": particles,
+        "particle_summary": particle_summary_rows(particles),
     }
 
 

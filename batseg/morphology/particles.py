@@ -30,14 +30,16 @@ def _merge_shallow(basins: np.ndarray, distance: np.ndarray, depth: float) -> np
     count = int(basins.max(initial=0))
     peak = np.zeros(count + 1, np.float32)
     np.maximum.at(peak, basins.ravel(), distance.ravel())
-    passes: dict[tuple[int, int], float] = {}
+    keys, heights = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
     for axis in range(3):
         here, there = _shifted(basins, axis)
         touching = (here != there) & (here > 0) & (there > 0)
-        height = np.minimum(*_shifted(distance, axis))[touching]
-        pairs = np.sort(np.stack([here[touching], there[touching]]), axis=0)
-        for a, b, saddle in zip(*pairs.tolist(), height.tolist()):
-            passes[a, b] = max(passes.get((a, b), 0.0), saddle)
+        low, high = np.sort(np.stack([here[touching], there[touching]]).astype(np.int64), axis=0)
+        keys.append(low * (count + 1) + high)
+        heights.append(np.minimum(*_shifted(distance, axis))[touching])
+    pairs, member = np.unique(np.concatenate(keys), return_inverse=True)
+    saddles = np.zeros(len(pairs), np.float32)  # the highest pass between two basins
+    np.maximum.at(saddles, member, np.concatenate(heights))
     parent = np.arange(count + 1)
 
     def root(i: int) -> int:
@@ -46,8 +48,8 @@ def _merge_shallow(basins: np.ndarray, distance: np.ndarray, depth: float) -> np
             i = parent[i]
         return i
 
-    for (a, b), saddle in sorted(passes.items(), key=lambda item: -item[1]):
-        a, b = root(a), root(b)
+    for i in np.argsort(-saddles, kind="stable"):
+        a, b, saddle = root(pairs[i] // (count + 1)), root(pairs[i] % (count + 1)), saddles[i]
         if a != b and min(peak[a], peak[b]) - saddle < depth:
             low, high = (a, b) if peak[a] < peak[b] else (b, a)
             parent[low] = high

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from batseg.analysis.composition import composition_rows, expected_fractions, integral_range, volume_fractions
-from batseg.analysis.networks import connectivity_rows, particle_rows
+from batseg.analysis.networks import connectivity_rows, particle_rows, particle_summary_rows
 from batseg.analysis.region import cubes, downscaled, inscribed_box
 from batseg.analysis.sample import analyse_sample, nested, scalars
 from batseg.analysis.sizes import size_tables
@@ -132,6 +132,18 @@ def test_specks_are_no_particles():
     labels = np.zeros((12, 12, 12), np.uint8)
     labels[2:5, 2:5, 2:5], labels[8, 8, 8] = 2, 2
     assert [row["phase"] for row in particle_rows(labels, 61.0)] == ["silicon"]
+
+
+def test_flakes_that_lie_flat_are_aligned_and_cut_ones_are_not_measured():
+    labels = np.zeros((30, 30, 30), np.uint8)
+    labels[5:8, 4:14, 4:14] = labels[20:23, 15:25, 15:25] = 1
+    labels[:3, 20:, 20:] = 1
+    found = {row["phase"]: row for row in particle_summary_rows(particle_rows(labels, 10.0))}
+    graphite = found["graphite"]
+    assert (graphite["particles"], graphite["whole_particles"]) == (3, 2)
+    assert graphite["alignment"] == pytest.approx(1.0)
+    assert graphite["median_diameter_nm"] == pytest.approx(10 * np.cbrt(6 * 300 / np.pi))
+    assert np.isnan(found["silicon"]["mean_sphericity"])
 
 
 def test_a_cylinder_is_analysed_whole_and_a_phase_that_is_absent_is_nan():
