@@ -1,7 +1,8 @@
 """Learn and judge one row of Table 1. Example: python train.py +experiment=hybrid
 
 Several rows: python train.py -m +experiment=real,hybrid,hybrid_threshold seed=0,1,2. Rows that differ only in what
-comes after the training share one fit.
+comes after the training share one fit. On a cluster: -m hydra/launcher=submitit_slurm hydra.launcher.partition=NAME
+hydra.launcher.max_num_timeout=3; several GPUs: trainer=ddp trainer.devices=4.
 """
 
 import math
