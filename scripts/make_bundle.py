@@ -94,6 +94,7 @@ def main(cfg):
         OmegaConf.to_container(cfg.postprocess),
         familiar,
         {"fits": [folder.name for folder in folders], "calibration": calibration, "note": cfg.note, "commit": commit()},
+        [dict(channel) for channel in OmegaConf.to_container(cfg)["reconstruction"]],
     )
     said = (
         f"; calibration error {calibration['ece_before']:.3f} -> {calibration['ece_after']:.3f}" if calibration else ""

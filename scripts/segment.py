@@ -52,11 +52,14 @@ def opened(paths: list[str], cfg: dict, name: str) -> list[Volume]:
     if cfg["projections"] is None:
         return [open_volume(path, cfg["voxel_nm"]) for path in paths]
     from batseg.tomography.exchange import read_scan  # here, as who has tomograms needs no tomography libraries
-    from batseg.tomography.reconstruction import reconstruct
+    from batseg.tomography.reconstruction import examine, reconstruct
 
-    volumes = [reconstruct(read_scan(path), **cfg["reconstruction"]) for path in paths]
+    scan = read_scan(paths[0])
+    found = examine(scan)
+    volumes = [reconstruct(scan, found, **settings) for settings in cfg["reconstruction"]]
     if cfg["tomograms"]:
-        write_volume(Path(cfg["tomograms"]) / f"{name}.tif", volumes[0])
+        for number, volume in enumerate(volumes):
+            write_volume(Path(cfg["tomograms"]) / f"{name}{f'_{number}' if number else ''}.tif", volume)
     return volumes
 
 
@@ -72,6 +75,8 @@ def main(cfg):
     bundles = [load_bundle(path) for part in np.atleast_1d(settings["bundle"]) for path in matches(str(part))]
     looking = {**bundles[0].looking, **{key: settings[key] for key in LOOKING if settings[key] is not None}}
     post = bundles[0].postprocess if cfg.postprocess is None else instantiate(cfg.postprocess)
+    if settings["reconstruction"] is None:
+        settings["reconstruction"] = bundles[0].reconstruction
     samples, out = tomograms(settings), Path(cfg.out)
     if out.suffix == ".tif" and len(samples) > 1:
         raise InputError(f"out={out} is one file, but there are {len(samples)} tomograms; give a folder")
@@ -85,6 +90,9 @@ def main(cfg):
             log.warning("%s is there already", tiff)
             continue
         volumes = opened(paths, settings, name)
+        wanted = getattr(bundles[0].networks[0], "in_channels", len(volumes))
+        if wanted != len(volumes):
+            raise InputError(f"{name}: the network wants {wanted} channels, got {len(volumes)}; give image='[a,b]'")
         grey, voxel_nm = volumes[0].array, volumes[0].voxel_nm
         mask = None if cfg.mask == "none" else sample_mask(grey) if cfg.mask == "auto" else opened_mask(cfg.mask)
         image = NormalisedImage([(volume.array, *robust_scale(volume.array, mask)) for volume in volumes])

@@ -34,6 +34,7 @@ class Bundle:
     postprocess: Callable
     familiar: Sequence[Mapping]
     provenance: Mapping
+    reconstruction: Sequence[Mapping] = ({},)
     digest: str = ""
     normalisation: str = "robust"
     label_map: Mapping[int, str] = field(default_factory=lambda: dict(enumerate(PHASES)))
@@ -49,12 +50,14 @@ def save_bundle(
     postprocess: Mapping | None = None,
     familiar: Sequence[Mapping] = (),
     provenance: Mapping | None = None,
+    reconstruction: Sequence[Mapping] = ({},),
 ) -> Path:
     """Write a bundle of one network or an ensemble.
 
     network : its configuration, with `_target_`; all weights belong to the same one.
     looking : keywords of `batseg.inference.streaming.Looking`.
     familiar : descriptors of the training tomograms, from `batseg.inference.familiarity`.
+    reconstruction : settings with which raw scans are reconstructed for this network, one mapping per channel.
     """
     content = {
         "format": FORMAT,
@@ -67,6 +70,7 @@ def save_bundle(
         "label_map": dict(enumerate(PHASES)),
         "postprocess": dict(postprocess or {"_target_": "batseg.postprocessing.Unchanged"}),
         "familiar": [dict(one) for one in familiar],
+        "reconstruction": [dict(channel) for channel in reconstruction],
         "provenance": {"made": datetime.now(UTC).isoformat(timespec="seconds"), **(provenance or {})},
     }
     path = Path(path)
@@ -108,6 +112,7 @@ def load_bundle(path: str | Path) -> Bundle:
         instantiate(content["postprocess"]),
         content["familiar"],
         content["provenance"],
+        content["reconstruction"],
         hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest(),
         content["normalisation"],
         content["label_map"],

@@ -21,7 +21,7 @@ from zarr.codecs import BloscCodec
 
 from batseg.inference.forward import Forward
 from batseg.inference.fusion import Fusion, MeanSoftmax
-from batseg.inference.memory import peak_resident_bytes
+from batseg.inference.memory import give_back_memory, peak_resident_bytes
 from batseg.inference.planning import Looking, Plan, make_plan, planned_grid
 from batseg.inference.prediction import fused, require_valid
 from batseg.inference.source import mapped_anew
@@ -143,6 +143,8 @@ def sweep_directions(
                     steps = planes.mul_(STEPS).add_(0.5).cpu().numpy().astype(np.uint16)
                     back = np.argsort(order)
                     store[(slice(None), *place)] = steps.transpose(0, *(1 + axis for axis in back))
+                    del planes, steps
+                give_back_memory()
                 state["swept"][name] = stop
                 write_json(work / "state.json", state)
 
@@ -192,6 +194,7 @@ def fuse_directions(
                 bar.advance(min(low + THICK, last) - low)
             for name in OUTPUTS:
                 drafts[name][..., first:last, :, :] = slab[name]
+            give_back_memory()
             state["fused"] = last
             write_json(work / "state.json", state)
 
