@@ -65,5 +65,5 @@ def failure_figure(tables: Mapping[str, Sequence[Mapping]]) -> Figure:
         depth, share = zip(*((row["depth"], row["graphite_called_pore"]) for row in rows))
         axes["depth"].plot(depth, share, label=system, linewidth=1.4)
     axes["depth"].set(xlabel="depth below graphite's surface [voxel]", ylabel="graphite called pore", ylim=(0, None))
-    axes["depth"].legend()
+    axes["depth"].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
