@@ -15,6 +15,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from batseg.normalisation import normalise
+
 HISTOGRAM_BINS, SPECTRUM_BINS = 16, 12
 
 
@@ -85,11 +87,13 @@ def gap(
     patch: tuple[int, int, int] = (12, 20, 20),
     repeats: int = 5,
 ) -> Gap:
-    """Cross-validated AUC of a logistic regression between patches of two tomograms in the same grey-value units.
+    """Cross-validated AUC of a logistic regression between patches of two tomograms.
 
-    Patches at one place of either volume stay in one fold, so that nothing is learnt by heart from the same structure.
+    Both are normalised first (robust centre 0 and spread 1 in the mask), as they are for a network. Patches at one
+    place of either volume stay in one fold, so that nothing is learnt by heart from the same structure.
     """
     simulated_mask = measured_mask if simulated_mask is None else simulated_mask
+    measured, simulated = normalise(measured, measured_mask), normalise(simulated, simulated_mask)
     edges = grey_edges(measured, measured_mask)
     features, classes, groups = [], [], []
     for label, (image, mask) in enumerate(((measured, measured_mask), (simulated, simulated_mask))):

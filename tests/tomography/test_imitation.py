@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from scipy.ndimage import gaussian_filter
 
 from batseg.command import CONF
 from batseg.tomography.detector import Beam, Detector
@@ -50,12 +51,13 @@ def test_estimates_refuse_frames_too_small_to_tell_scales_apart():
         estimate_detector(scan)
 
 
-def test_gap_is_a_half_for_equals_and_one_for_another_noise():
+def test_gap_is_a_half_for_equals_and_one_for_another_texture():
     rng = np.random.default_rng(0)
     mask = np.ones((24, 80, 80), bool)
     first, second = rng.standard_normal((2, *mask.shape)).astype(np.float32)
     assert gap(first, second, mask, repeats=3).auc == pytest.approx(0.5, abs=0.17)
-    assert gap(first, 1.3 * second, mask, repeats=3).auc > 0.95
+    assert gap(first, 7 + 5 * second, mask, repeats=3).auc == pytest.approx(0.5, abs=0.17)  # units do not matter
+    assert gap(first, gaussian_filter(second, 0.4), mask, repeats=3).auc > 0.95
 
 
 def test_power_spectrum_of_white_noise_is_flat_at_its_variance():
