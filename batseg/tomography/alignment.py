@@ -52,7 +52,7 @@ def align(
     """Find illumination and movement of frames (angle, row, column) relative to the flat; `axis` is a first guess.
 
     Two rounds for the illumination alone come first; then a round for each of `binnings`, at that binning of rows and
-    columns. Fewer than 16 rows give no vertical shift.
+    columns. Fewer than 8 rows of a binning give no vertical shift.
     """
     count = len(relative)
     state = Alignment(axis, np.zeros(count), np.zeros(count), fit_modes(relative - relative.mean(axis=0), modes), modes)
@@ -152,7 +152,7 @@ def _refine(
     again = beam.project(beam.fbp(sinograms) * _sample_mask(state, size, binning)).transpose(1, 0, 2)
     again = shift_rows(np.ascontiguousarray(again), -state.shift_rows / binning)
     misfit = relative * np.exp(again) - 1
-    rows = move and relative.shape[1] >= 16
+    rows = move and relative.shape[1] >= 8
     amplitudes, step = _solve(misfit, again, modes, [True] * move + [True] * rows)
     moved, vertical = state, state.shift_rows
     if move:
@@ -251,7 +251,7 @@ def _solve(
     """
     count, known = len(misfit), len(modes)
     steps = len(directions)
-    flat_modes = gaussian_filter(modes, (0, smooth, smooth)).reshape(known, -1)
+    flat_modes = gaussian_filter(modes, (0, smooth, smooth)).reshape(known, misfit[0].size)
     normal = np.zeros((count, known + steps, known + steps))
     right = np.zeros((count, known + steps))
     normal[:, :known, :known] = flat_modes @ flat_modes.T

@@ -21,12 +21,11 @@ def require_usable_counts(data: np.ndarray, white: np.ndarray, dark: np.ndarray,
         empty = ~frames.any(axis=(1, 2))
         if empty.any():
             raise InputError(f"{name}: {empty.sum()} of {len(frames)} {kind}s are all zero (first: {empty.argmax()})")
-        # A clipped detector piles counts up on its highest value; photon noise never does.
-        top = frames.max(axis=(1, 2))
-        clipped = (frames == top[:, None, None]).mean(axis=(1, 2)) > 0.01
-        full = clipped & (top == frames.max()) & (top > np.median(dark) + 16)
-        if full.any() and frames.std() > 0:
-            raise InputError(f"{name}: {full.sum()} of {len(frames)} {kind}s are saturated at {top.max():g} counts")
+        # A clipped detector piles counts up on its highest value, all bits set; photon noise never does.
+        top = frames.max()
+        full = (frames == top).mean(axis=(1, 2)) > 0.01
+        if full.any() and top >= 255 and np.log2(top + 1.0) % 1 == 0:
+            raise InputError(f"{name}: {full.sum()} of {len(frames)} {kind}s are saturated at {top:g} counts")
     beam = np.median(white) - np.median(dark)
     if beam <= 0:
         raise InputError(f"{name}: flat fields ({np.median(white):g}) are not brighter than dark ({np.median(dark):g})")
@@ -156,15 +155,16 @@ def fit_modes(relative: np.ndarray, modes: np.ndarray) -> np.ndarray:
     return np.linalg.solve(flat @ flat.T, flat @ relative.reshape(len(relative), -1).T).T
 
 
-def suppress_stripes(sinograms: np.ndarray, width: float = 3.0, strength: float = 1.0) -> np.ndarray:
+def suppress_stripes(sinograms: np.ndarray, width: float = 3.0, rows: float = 1.0) -> np.ndarray:
     """Sinograms (row, angle, column) without the stripes, constant in angle, that make rings.
 
-    The mean over the angles, less what is left of it after smoothing over `width` pixels in row and column, is
-    subtracted: noise of the flats and scratches are fine, the mean over all directions of a sample is smooth.
+    The mean over the angles, less what is left of it after smoothing over `width` columns and `rows` rows (standard
+    deviations), is subtracted: noise of the flats and scratches change from row to row, the mean over all directions
+    of a sample is smooth. Wide stripes need a larger width, which costs detail near the axis.
     """
     mean = sinograms.mean(axis=1)
-    stripes = mean - gaussian_filter(mean, width, mode="nearest")
-    return sinograms - np.float32(strength) * stripes[:, None]
+    stripes = mean - gaussian_filter(mean, (rows, width), mode="nearest")
+    return sinograms - stripes[:, None]
 
 
 def suppress_stripes_sorted(sinograms: np.ndarray, size: int = 11) -> np.ndarray:

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 from batseg.progress import progress_bar
 from batseg.tomography import corrections
 from batseg.tomography.alignment import Alignment, align, binned_column, line_integrals
-from batseg.tomography.centre import mirror_axis, sharpness_axis
+from batseg.tomography.centre import mirror_axis, moment_axis
 from batseg.tomography.exchange import Scan, SelectedFrames
 from batseg.tomography.frames import REDUCED_COLUMNS, area_weights, reduced_frames, relative_frames
 from batseg.tomography.projection import ParallelBeam
@@ -214,34 +214,34 @@ def retrieval_length(half_pass_nm: float | str | None) -> float:
 
 
 def _first_axis(sinograms: np.ndarray, angles_rad: np.ndarray) -> float:
-    """Axis from opposite projections, or from sharpness where the scan has none."""
+    """Axis from opposite projections, or from the first moment where the scan has none."""
     try:
         return mirror_axis(sinograms, angles_rad)
     except ValueError:
-        columns = sinograms.shape[2]
-        return sharpness_axis(sinograms, angles_rad, (columns - 1) / 2, reach=columns / 16)[0]
+        return moment_axis(sinograms, angles_rad)
 
 
 def _judged(
     before: np.ndarray, after: np.ndarray, alignment: Alignment, angles_rad: np.ndarray, guess: float, reduction: int
 ) -> dict:
-    """Axis by each method with its uncertainty, and what the corrections achieved, in detector pixels."""
+    """Axis by each method with its uncertainty, and what the corrections achieved, in detector pixels.
+
+    The uncertainty is half the difference of the two methods, at least the statistical error of the first.
+    """
     shifts = alignment.shift_columns
     axes = {"reprojection": alignment.axis, "first_guess": guess}
-    axes["sharpness"], scatter = sharpness_axis(after, angles_rad, alignment.axis, shifts, alignment.radius)
+    sigma = alignment.axis_sigma
     try:
         axes["opposite_projections"] = mirror_axis(after, angles_rad, shifts)
-        difference = abs(axes["opposite_projections"] - alignment.axis)
+        sigma = np.fmax(sigma, abs(axes["opposite_projections"] - alignment.axis) / 2)
     except ValueError:
-        difference = abs(axes["sharpness"] - alignment.axis)
+        sigma = np.fmax(sigma, abs(guess - alignment.axis) / 2)
     axes = {name: round(float((axis + 0.5) * reduction - 0.5), 3) for name, axis in axes.items()}
-    sigma = max(difference / 2, alignment.axis_sigma if np.isfinite(alignment.axis_sigma) else scatter)
     cleaned = corrections.suppress_stripes(after)
     return {
         "axis_column": axes["reprojection"],
         "axis_uncertainty": round(float(sigma) * reduction, 3),
         "axis_by_method": axes,
-        "sharpness_scatter": round(float(scatter) * reduction, 3),
         "radius_pixels": None if alignment.radius is None else round(alignment.radius * reduction, 1),
         "shift_columns_rms": round(float(shifts.std()) * reduction, 3),
         "shift_rows_rms": round(float(alignment.shift_rows.std()) * reduction, 3),
