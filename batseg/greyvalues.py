@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batseg.volumes import InputError
+from batseg.volumes import InputError, mapped_anew
 
 BINS = 1024
 OUTLIERS = 1e-3  # share of voxels on either side that takes no part: hot pixels, metal, ring remnants
@@ -38,7 +38,7 @@ def quantile_range(
     stride = max(1, int((np.prod(image.shape) / sample) ** (1 / 3)))
     values = []
     for z in range(stride // 2 if image.shape[0] > stride // 2 else 0, image.shape[0], stride):
-        plane = np.asarray(image[z])[::stride, ::stride]
+        plane = np.asarray(mapped_anew(image)[z])[::stride, ::stride]
         values.append(plane[np.asarray(mask[z])[::stride, ::stride]] if mask is not None else plane.ravel())
     values = np.concatenate(values)
     if values.size == 0 or not np.isfinite(values).all():
@@ -55,7 +55,7 @@ def grey_histogram(
     """Counts (bins,) and edges (bins + 1,) of the grey values in [low, high] inside the mask, read slab by slab."""
     counts = np.zeros(bins, np.int64)
     for start in range(0, image.shape[0], slab):
-        part = np.asarray(image[start : start + slab])
+        part = np.asarray(mapped_anew(image)[start : start + slab])
         part = part[np.asarray(mask[start : start + slab])] if mask is not None else part
         counts += np.histogram(part, bins, (low, high))[0]
     return counts, np.linspace(low, high, bins + 1)

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from mmap import mmap
 from pathlib import Path
 
 import h5py
@@ -111,6 +112,13 @@ def read_labels(path: str | Path, mapping: Mapping[int, str] | None = None, voxe
     if (labels == 255).all():
         raise InputError(f"{path}: no voxel is labelled")
     return Volume(labels, volume.voxel_nm, volume.provenance)
+
+
+def mapped_anew(array: np.ndarray) -> np.ndarray:
+    """A memory-mapped file mapped again: pages read through it leave the process with it. Other arrays as they are."""
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.flags.c_contiguous:  # no part of one
+        return np.memmap(array.filename, array.dtype, "r", array.offset, array.shape)
+    return array
 
 
 def require_same_shape(**named: np.ndarray | Volume) -> None:

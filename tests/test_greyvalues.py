@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -61,5 +63,31 @@ def test_an_image_with_too_few_grey_values_is_refused():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_sub_sampled_fit_equals_the_full_fit_within_a_thousandth(seed):
     image = four_phases((96, 96, 96), seed)
-    full, part = kmeans_grey(image).boundaries, kmeans_grey(image[::2]).boundaries
-    assert np.abs(full - part).max() < 1e-3 * (image.max() - image.min())
+    full, part = kmeans_grey(image), kmeans_grey(image[::2])
+    assert np.abs(full.boundaries - part.boundaries).max() < 1e-3 * (full.centres[-1] - full.centres[0])
+
+
+MEASURED = """
+import sys, time, numpy as np
+from batseg.greyvalues import kmeans_grey
+from batseg.inference.memory import peak_resident_bytes
+image = np.load(sys.argv[1], mmap_mode="r")
+begin = time.perf_counter()
+boundaries = kmeans_grey(image).boundaries
+print(time.perf_counter() - begin, peak_resident_bytes() / 1e9, *boundaries)
+"""
+
+
+@pytest.mark.slow
+def test_the_boundaries_of_the_papers_volume_take_less_than_a_minute_and_two_gigabytes(tmp_path):
+    tile = four_phases((64, 96, 96))
+    volume = np.lib.format.open_memmap(tmp_path / "image.npy", "w+", np.float32, (768, 768, 768))
+    for z in range(0, 768, 64):
+        volume[z : z + 64] = np.tile(tile, (1, 8, 8))
+    volume.flush()
+    del volume
+    run = subprocess.run([sys.executable, "-c", MEASURED, tmp_path / "image.npy"], stdout=subprocess.PIPE, check=True)
+    seconds, peak_gb, *boundaries = map(float, run.stdout.split())
+    assert seconds < 60
+    assert peak_gb < 2
+    assert np.allclose(boundaries, [5, 15, 25], atol=0.3)

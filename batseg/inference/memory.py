@@ -4,6 +4,7 @@ import ctypes
 import resource
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import torch
@@ -59,7 +60,15 @@ def resident_bytes() -> int:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory this process has held."""
+    """The most memory this process has held (on Linux; elsewhere what the system counts for it).
+
+    Not `ru_maxrss`, which a process inherits from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

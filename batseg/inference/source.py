@@ -1,12 +1,11 @@
 """A normalised image that is read where it is sliced: nothing is held in memory."""
 
 from collections.abc import Sequence
-from mmap import mmap
 
 import numpy as np
 
 from batseg.normalisation import scaled
-from batseg.volumes import InputError
+from batseg.volumes import InputError, mapped_anew
 
 
 class NormalisedImage:
@@ -35,10 +34,3 @@ class NormalisedImage:
         if not np.isfinite(part).all():
             raise InputError("the image holds NaN or infinite voxels")
         return scaled(part, centre, spread)
-
-
-def mapped_anew(array: np.ndarray) -> np.ndarray:
-    """A memory-mapped file mapped again, so that pages read through it are given back with it."""
-    if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.flags.c_contiguous:  # no part of one
-        return np.memmap(array.filename, array.dtype, "r", array.offset, array.shape)
-    return array

@@ -24,11 +24,10 @@ from batseg.inference.fusion import Fusion, MeanSoftmax
 from batseg.inference.memory import give_back_memory, peak_resident_bytes
 from batseg.inference.planning import Looking, Plan, make_plan, planned_grid
 from batseg.inference.prediction import fused, require_valid
-from batseg.inference.source import mapped_anew
 from batseg.inference.sweep import sweep
 from batseg.inference.windows import Grid, axis_order, row_blocks
 from batseg.progress import progress_bar
-from batseg.volumes import create_zarr, write_json
+from batseg.volumes import create_zarr, mapped_anew, write_json
 
 log = logging.getLogger(__name__)
 OUTPUTS = ("labels", "probabilities", "entropy", "disagreement")
