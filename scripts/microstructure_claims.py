@@ -39,7 +39,7 @@ EXPERIMENTS = {
     NOTE7: Experiment(
         "Supplementary Note 7: sizes of pores and of CBD",
         "Do pore sizes, CBD feature sizes and sub-volumes of similar composition change with cycling?",
-        ("sizes", "subvolume_trends", "connectivity"),
+        ("sizes", "subvolume_trends", "connectivity", "particle_summary"),
         ("size_distributions",),
     ),
 }
@@ -60,7 +60,7 @@ def main(cfg):
     for name, experiment in EXPERIMENTS.items():
         own = [row for row in claims if row["experiment"] == name]
         budget = error_budget(tables.get("variances", []), [row["measured"] for row in own])
-        write_experiment(out / name, experiment, analysis, cfg.command, cfg.data, own, [*notes.get(name, []), budget])
+        write_experiment(out / name, experiment, analysis, cfg.command, cfg.about, own, [*notes.get(name, []), budget])
         print(f"{name}: " + ", ".join(f"{row['verdict']} ({row['statement']})" for row in own))
     write_csv(out / TABLE2 / "table2.csv", table_2(tables["transport"]))
 
