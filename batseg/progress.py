@@ -1,6 +1,7 @@
 """One way to show progress: a rich bar with elapsed time and ETA on standard error."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
@@ -17,6 +18,7 @@ class LinePrinter:
 
     def __init__(self, description: str, total: int | None):
         self.description, self.total, self.done, self.shown = description, total, 0, -1
+        self.begin = time.monotonic()
         print(f"{description} ...", file=sys.stderr, flush=True)
 
     def advance(self, steps: int = 1) -> None:
@@ -24,7 +26,8 @@ class LinePrinter:
         tenth = int(10 * self.done / self.total) if self.total else 0
         if tenth > self.shown and self.done > 0 and self.total:
             self.shown = tenth
-            print(f"{self.description}: {self.done}/{self.total}", file=sys.stderr, flush=True)
+            left = (time.monotonic() - self.begin) * (self.total / self.done - 1)
+            print(f"{self.description}: {self.done}/{self.total}, {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 class Bar:
