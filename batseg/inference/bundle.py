@@ -19,6 +19,8 @@ from batseg.phases import PHASES
 from batseg.volumes import InputError, replacing
 
 FORMAT = "batseg bundle 1"
+KEYS = {"weights", "network", "looking", "temperature", "voxel_nm", "normalisation", "label_map", "postprocess"}
+KEYS |= {"familiar", "reconstruction", "provenance"}
 ALLOWED = {"network": "batseg.networks.", "postprocess": "batseg.postprocessing."}
 """A bundle may come from elsewhere: it names no other code than this."""
 
@@ -88,7 +90,7 @@ def load_bundle(path: str | Path) -> Bundle:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path}: not a bundle; scripts/make_bundle.py makes one") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or KEYS - set(content):
         raise InputError(f"{path}: not a bundle of this version ({FORMAT}); make one with scripts/make_bundle.py")
     for part, allowed in ALLOWED.items():
         target = str(content[part].get("_target_", ""))
