@@ -42,8 +42,8 @@ def cross_entropy(
 ) -> Tensor:
     """Mean over labelled voxels of -w log p(label), divided by the mean weight; 0 for a batch without labels.
 
-    weights : per phase. voxels : factors per voxel (batch, z, y, x). In distributed training the divisor is averaged over
-    the processes, so that the mean of their losses is the loss of one process with the whole batch.
+    weights : per phase. voxels : factors per voxel (batch, z, y, x). In distributed training the divisor is averaged
+    over the processes, so that the mean of their losses is the loss of one process with the whole batch.
     """
     loss = F.cross_entropy(logits.float(), labels, weights, ignore_index=NOT_LABELLED, reduction="none")
     labelled = labels != NOT_LABELLED

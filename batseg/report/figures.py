@@ -68,8 +68,8 @@ def orthogonal_slices(
         squeeze=False,
         layout="constrained",
     )
-    for row, (name, cut) in zip(rows, cuts.items()):
-        first = row is rows[0]
+    for index, (row, (name, cut)) in enumerate(zip(rows, cuts.items())):
+        first = index == 0
         show_image(row[0], image[cut], "image" if first else "")
         row[0].set_ylabel(name)
         for axes, (title, volume) in zip(row[1:], labels.items()):

@@ -54,6 +54,7 @@ def test_labels_are_drawn_in_the_phases_colours():
 def test_figures_are_written_as_png_and_svg(tmp_path):
     volume = np.random.default_rng(0).random((6, 8, 10))
     figure = orthogonal_slices(volume, {"truth": (4 * volume).astype(np.uint8)})
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["image", "truth"]
     png = save_figure(figure, tmp_path / "slices")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "slices.svg").stat().st_size > 1000
