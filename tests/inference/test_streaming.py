@@ -159,9 +159,9 @@ from batseg.inference.memory import peak_resident_bytes, resident_bytes
 cap = resident_bytes() / 1e9 + margin
 array = np.load(sys.argv[4], mmap_mode="r")
 if way == "whole":
-    predict(small_network(), np.asarray(array, np.float32), (16, 64, 64), precision="fp32", device="cpu")
+    predict(small_network(), np.asarray(array, np.float32), (16, 64, 64), 0.25, precision="fp32", device="cpu")
 else:
-    looking = Looking((16, 64, 64), windows=way)
+    looking = Looking((16, 64, 64), 0.25, windows=way)
     image = NormalisedImage([(array, 100, 20)])
     segment(small_network(), image, Path(sys.argv[5]), looking, precision="fp32", max_memory_gb=cap, device="cpu")
 print(cap, peak_resident_bytes() / 1e9)
