@@ -58,7 +58,9 @@ def training_curves(results: dict[str, list[dict]]) -> dict[str, tuple[list[floa
         if first["fit"] in {known for known, *_ in series.values()}:
             continue
         with open(Path(first["fit"]) / "metrics.csv") as file:
-            points = [(float(row["step"]), float(row["loss"])) for row in csv.DictReader(file) if row.get("loss")]
+            points = [
+                (float(row["step"]), float(row["train/loss"])) for row in csv.DictReader(file) if row.get("train/loss")
+            ]
         series[name] = (first["fit"], *zip(*points)) if points else (first["fit"], (), ())
     return {name: (steps, losses) for name, (_, steps, losses) in series.items()}
 
