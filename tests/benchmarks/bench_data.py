@@ -116,7 +116,7 @@ def style_rows(root: Path) -> Iterator[Row]:
         tomogram(root / "style" / side / "a")
     generators = [Generator(2, width=12, downs=1, blocks=3) for _ in range(2)]
     critics = [PatchCritic(width=24, layers=2) for _ in range(2)]
-    weights = {"cycle": 2.0, "identity": 1.0, "fraction": 20.0, "keep": 2.0}
+    weights = {"cycle": 2.0, "identity": 1.0, "fraction": 20.0, "keep": 2.0, "statistics": 0.0}
     patch, batch, steps = (1, 48, 48), 4, 30
     module = StyleModule(*generators, *critics, partial(torch.optim.Adam, lr=1e-4), patch, weights)
     sources = {side: str(root / "style" / side) for side in ("basic", "templates")}
