@@ -13,7 +13,7 @@ from batseg.inference.precision import choose_precision
 from batseg.inference.windows import Grid, make_grid
 from batseg.volumes import InputError
 
-RESERVE = 0.25e9
+RESERVE = 0.3e9
 """Work space of the libraries."""
 
 BAND_COPIES = 5

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import resource
 import time
 import warnings
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from batseg.inference.memory import peak_resident_bytes
 from batseg.training.callbacks import (
     FINAL,
     LAST,
@@ -137,7 +137,7 @@ def peak_memory_gb(device: torch.device) -> float:
     """Peak memory so far: of the device if it is a GPU, else of this process (GB = 1e9 bytes)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return peak_resident_bytes() / 1e9
 
 
 def quiet() -> None:

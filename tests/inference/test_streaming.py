@@ -205,4 +205,5 @@ def test_the_peak_does_not_grow_with_the_number_of_slices(tmp_path, windows):
         promise, peak = memory_gb(tmp_path / str(slices), 0.45, [slices, 128, 128], windows)
         assert peak <= promise
         peaks.append(peak)
-    assert peaks[1] <= 1.05 * peaks[0]
+    kept_in_memory = 1e-9 * 4 * 4 * (1024 - 256) * 128 * 128  # what four float probabilities of these slices would take
+    assert peaks[1] - peaks[0] <= 0.25 * kept_in_memory
