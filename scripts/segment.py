@@ -114,7 +114,6 @@ def main(cfg):
             voxel_nm,
             identity,
             post.fitted(grey, mask),
-            grey,
             name,
         )
         provenance = {"made_by": "scripts/segment.py", **made, "remarks": remarks, "postprocess": repr(post)}

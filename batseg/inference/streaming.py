@@ -27,7 +27,7 @@ from batseg.inference.prediction import fused, require_valid
 from batseg.inference.sweep import sweep
 from batseg.inference.windows import Grid, axis_order, row_blocks
 from batseg.progress import progress_bar
-from batseg.volumes import create_zarr, mapped_anew, write_json
+from batseg.volumes import create_zarr, write_json
 
 log = logging.getLogger(__name__)
 OUTPUTS = ("labels", "probabilities", "entropy", "disagreement")
@@ -50,16 +50,15 @@ def segment(
     max_memory_gb: float = 4.0,
     voxel_nm: float | None = None,
     identity: Mapping | None = None,
-    rule: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-    grey: np.ndarray | None = None,
+    rule: Callable[[np.ndarray, tuple[slice, ...]], np.ndarray] | None = None,
     description: str = "segment",
 ) -> Path:
     """Segment a normalised image (`NormalisedImage` or array) into the folder `out` within `max_memory_gb` (1e9 bytes).
 
     Writes labels.zarr (uint8, 255 outside the mask), probabilities.zarr (phase, z, y, x), entropy.zarr and
     disagreement.zarr (uint8, 255 = 1), and segmentation.json last. `identity` names image and networks: what is found
-    in `out` is gone on with, or kept if finished, where identity and settings are the same. `rule(labels, part)` is
-    applied to every part of `grey` (z, y, x), by default the image, and to its labels: the post-processing. The promise
+    in `out` is gone on with, or kept if finished, where identity and settings are the same. `rule(labels, box)` is
+    applied to the labels of every part, which lies at `box`: the post-processing. The promise
     covers the process as a whole, on a GPU its main memory. Raises InputError where the memory cannot hold one window.
     """
     require_valid(image, mask, looking.directions)
@@ -85,9 +84,7 @@ def segment(
     plan = Plan(**state["plan"])
     forward.use(plan.precision)
     sweep_directions(forward, image, looking, mask, fusion, plan, work, state, description)
-    grey = image if grey is None else grey
-    after = None if rule is None else lambda labels, slices: rule(labels, np.asarray(mapped_anew(grey)[slices]))
-    fuse_directions(image.shape[-3:], looking, mask, fusion, temperature, plan, work, state, after, description)
+    fuse_directions(image.shape[-3:], looking, mask, fusion, temperature, plan, work, state, rule, description)
     for name in OUTPUTS:
         if (work / f"{name}.zarr").exists():
             shutil.rmtree(out / f"{name}.zarr", ignore_errors=True)
@@ -157,7 +154,7 @@ def fuse_directions(
     plan: Plan,
     work: Path,
     state: dict,
-    after: Callable[[np.ndarray, tuple[slice, ...]], np.ndarray] | None,
+    rule: Callable[[np.ndarray, tuple[slice, ...]], np.ndarray] | None,
     description: str,
 ) -> None:
     """Join the directions' stores into the outputs, a few slices at a time."""
@@ -186,7 +183,7 @@ def fuse_directions(
                     result = fused(mean, winners, fusion, temperature, inside)
                     place = (..., slice(low - first, low - first + part[0].stop - low), part[1], slice(None))
                     whole = (*part, slice(None))
-                    slab["labels"][place] = result.labels if after is None else after(result.labels, whole)
+                    slab["labels"][place] = result.labels if rule is None else rule(result.labels, whole)
                     slab["probabilities"][place] = np.rint(255 * result.probabilities)
                     slab["entropy"][place] = np.rint(255 * np.clip(result.entropy(), 0, 1))
                     slab["disagreement"][place] = np.rint(255 * result.disagreement)

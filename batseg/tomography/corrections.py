@@ -155,7 +155,7 @@ def fit_modes(relative: np.ndarray, modes: np.ndarray) -> np.ndarray:
     return np.linalg.solve(flat @ flat.T, flat @ relative.reshape(len(relative), -1).T).T
 
 
-def suppress_stripes(sinograms: np.ndarray, width: float = 3.0, rows: float = 1.0) -> np.ndarray:
+def suppress_stripes(sinograms: np.ndarray, width: float = 2.0, rows: float = 1.0) -> np.ndarray:
     """Sinograms (row, angle, column) without the stripes, constant in angle, that make rings.
 
     The mean over the angles, less what is left of it after smoothing over `width` columns and `rows` rows (standard

@@ -99,7 +99,7 @@ def reconstruct_slabs(
     filter: str = "ram-lak",
     cutoff: float = 1.0,
     stripes: str = "mean",
-    stripe_width: float = 3.0,
+    stripe_width: float = 2.0,
     half_pass_nm: float | str = 0.0,
     binning: float = 1.0,
     slab_rows: int = 128,
