@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from batseg.normalisation import robust_scale, sample_mask, scaled
 from batseg.phases import NOT_LABELLED, PHASES, to_phase_labels
-from batseg.volumes import InputError, open_volume, require_same_shape, split_path
+from batseg.volumes import InputError, Volume, open_volume, require_same_shape, split_path
 
 _BLOCK = 8
 """Edge of the blocks in which labelled voxels are counted beforehand."""
@@ -89,8 +89,7 @@ class LabelledVolume:
 
     def __init__(self, pair: Pair, box: tuple[slice, ...] | None = None, scales: Sequence | None = None):
         self.pair = pair
-        volumes = [open_volume(path) for path in (*pair.images, pair.labels)]
-        require_same_shape(**{str(path): volume for path, volume in zip((*pair.images, pair.labels), volumes)})
+        volumes = _opened(pair)
         self.voxel_nm = _common_voxel_nm(pair, [volume.voxel_nm for volume in volumes])
         self.box = box or tuple(slice(0, length) for length in volumes[0].shape)
         self.shape = tuple(part.stop - part.start for part in self.box)
@@ -173,11 +172,9 @@ class LabelledVolume:
     def _arrays(self) -> list[np.ndarray]:
         """The images and the labels; file handles do not survive a fork, so each process opens its own."""
         if self._process != os.getpid():
-            paths = (*self.pair.images, self.pair.labels)
-            kept = self._opened or [None] * len(paths)
-            self._opened = [
-                array if isinstance(array, np.ndarray) else open_volume(path).array for array, path in zip(kept, paths)
-            ]
+            anew = [volume.array for volume in _opened(self.pair)]
+            kept = self._opened or anew
+            self._opened = [array if isinstance(array, np.ndarray) else new for array, new in zip(kept, anew)]
             self._process = os.getpid()
         return self._opened
 
@@ -234,6 +231,24 @@ class LabelledVolume:
         return float(np.sum(counts * (-1) ** (3 - corners.sum(axis=1))) / np.prod(size))
 
 
+class LabelledSlices:
+    """Labels of a range of slices as labels (z, y, x) of the whole scan: 255 in all other slices, like an array."""
+
+    def __init__(self, labels: np.ndarray, first: int, slices: int):
+        self.labels, self.first, self.dtype = labels, first, labels.dtype
+        self.shape = (slices, *labels.shape[1:])
+        self.size = int(np.prod(self.shape))
+
+    def __getitem__(self, box: slice | tuple[slice, ...]) -> np.ndarray:
+        part, *rest = box if isinstance(box, tuple) else (box,)
+        start, stop, step = part.indices(self.shape[0])
+        low, high = (int(np.clip(z - self.first, 0, len(self.labels))) for z in (start, stop))
+        found = np.asarray(self.labels[(slice(low, high), *rest)])
+        whole = np.full((stop - start, *found.shape[1:]), NOT_LABELLED, found.dtype)
+        whole[low + self.first - start : high + self.first - start] = found
+        return whole[::step]
+
+
 def oriented(patch: Sequence[int], thin_axis: int) -> tuple[int, ...]:
     """Size (z, y, x) of a patch (thin, a, b) whose thin side lies along `thin_axis`."""
     thin, *sides = patch
@@ -251,6 +266,17 @@ def check_voxel_sizes(volumes: Sequence[LabelledVolume], voxel_nm: float | None)
         if abs(size / wanted - 1) > 0.01:
             raise InputError(f"{name}: voxel size {size:g} nm, expected {wanted:g} nm; resample it first")
     return float(wanted)
+
+
+def _opened(pair: Pair) -> list[Volume]:
+    """Images and labels of one shape; labels of fewer slices lie where their sidecar's `slice_range` says."""
+    paths = (*pair.images, pair.labels)
+    *images, labels = (open_volume(path) for path in paths)
+    known = labels.provenance.get("slice_range")
+    if images and known and labels.shape[0] == known[1] - known[0] < images[0].shape[0] >= known[1]:
+        labels = Volume(LabelledSlices(labels.array, known[0], images[0].shape[0]), labels.voxel_nm, labels.provenance)
+    require_same_shape(**dict(zip(map(str, paths), (*images, labels))))
+    return [*images, labels]
 
 
 def _common_voxel_nm(pair: Pair, sizes: Sequence[float | None]) -> float | None:

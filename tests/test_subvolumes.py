@@ -1,5 +1,7 @@
 """Pairs on disk become patches: found, checked, drawn where labels are, read thin axis first."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -207,3 +209,25 @@ def test_unknown_and_differing_voxel_sizes_are_refused(tmp_path):
         check_voxel_sizes([known, unknown], None)
     with pytest.raises(InputError, match="resample"):
         check_voxel_sizes([known, other], None)
+
+
+def test_labels_of_a_range_of_slices_lie_where_their_sidecar_says(tmp_path):
+    labelled(tmp_path)
+    whole = opened(tmp_path)
+    part = np.asarray(whole._arrays[-1])[10:18]
+    write_volume(tmp_path / "labels.tif", Volume(part, 61.0))
+    sidecar = tmp_path / "labels.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "slice_range": [10, 18]}))
+    volume = opened(tmp_path)
+    assert volume.counts.sum() == part.size
+    for held in (False, True):
+        if held:
+            volume.hold()
+        for _ in range(20):
+            crop = volume.draw((8, 16, 16), np.random.default_rng(0), labelled=0.3)
+            labels, expected = volume.read(crop)[1], whole.read(crop)[1]
+            inside = np.zeros(whole.shape, bool)
+            inside[10:18] = True
+            inside = np.moveaxis(inside[crop.box], crop.thin_axis, 0)
+            assert inside.any()
+            assert np.array_equal(labels, np.where(inside, expected, NOT_LABELLED))
