@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from scipy.ndimage import binary_dilation, gaussian_filter, label, maximum_filter, minimum_filter
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    distance_transform_edt,
+    gaussian_filter,
+    gaussian_laplace,
+    label,
+    maximum_filter,
+    minimum_filter,
+)
 from skimage.filters import threshold_otsu
 
 from batseg.phases import CBD, GRAPHITE, NOT_LABELLED, PORE, SILICON
@@ -116,53 +125,135 @@ def combine(density: Volume, xtm: Volume, transform: RigidTransform, inside: np.
     """Four-phase labels (uint8) on the XTM grid from both contrasts, 255 where PXCT ends, and the thresholds used.
 
     `density` is the PXCT tomogram and `inside` (same shape) its valid part, `transform` leads from it into `xtm`.
-    Pore and solid part at half the density of graphite. Solid absorbs by its density: absorption over density parts
-    graphite from silicon and binder, half way between the two groups (Otsu). Silicon is dense and even, the binder
-    holds copper grains and fine pores: silicon grows, over at most 3 voxels of absorbing solid, from where the extremes
-    of the density over 5 PXCT voxels stay near silicon's. Source: thresholds in two contrasts, paper, Fig. 3; the rule
-    for silicon against binder is ours.
+    Decided in turn: solid by the density, half way between pore and graphite (for dense solid: 0.65 of its own local
+    density); silicon and binder against graphite by absorption over density (`_dense_solid`, on the XTM grid); silicon
+    against binder by the evenness of the density (`_silicon`). The first and last are decided on the finer PXCT grid;
+    each XTM voxel gets the phase that fills most of it. Source: grey values of two contrasts, paper, Fig. 3; its rules
+    are not given, these are ours.
     """
     values = np.where(inside, density.array, 0).astype(np.float32)
-    even = gaussian_filter(values, 1)
     back = transform.inverse()
-    maps = (values, minimum_filter(even, 5), maximum_filter(even, 5), inside.astype(np.float32))
-    solid_density, low, high, covered = (resample(Volume(m, density.voxel_nm), back, xtm, outside=0.0) for m in maps)
-    absorption = gaussian_filter(np.asarray(xtm.array, np.float32), 1.5)
-    reached = covered > 0.99
+
+    def down(array: np.ndarray) -> np.ndarray:
+        return resample(Volume(array.astype(np.float32), density.voxel_nm), back, xtm, outside=0.0)
+
+    reached = down(inside) > 0.99
     if reached.sum() < 1000:
         raise ValueError("the registered tomograms hardly overlap: check voxel sizes and the mask of the PXCT volume")
-
-    measured = solid_density[reached]
+    coarse = down(values)
+    measured = coarse[reached]
     pore_below = 0.5 * _mode(measured[measured > threshold_otsu(measured)])
-    smooth = gaussian_filter(solid_density, 0.7)
-    ratio = absorption / np.maximum(smooth, 1e-6)
-    interior = reached & (low > pore_below)
-    split = threshold_otsu(np.clip(ratio[interior], *np.percentile(ratio[interior], (1, 99))))
-    graphite_ratio, dense_ratio = (
-        np.median(ratio[interior & (ratio <= split)]),
-        np.median(ratio[interior & (ratio > split)]),
-    )
-    absorbing_above = 0.5 * (graphite_ratio + dense_ratio)
-    solid = solid_density > pore_below
-    absorbing = solid & (absorption > absorbing_above * smooth)
-    silicon_density = _mode(solid_density[interior & absorbing])
+    dense, ratios = _dense_solid(coarse, np.asarray(xtm.array, np.float32), reached, pore_below)
+    # Solid voxels alone decide whether a finer voxel at their rim is dense.
+    solid = (coarse > pore_below) & reached
+    share = _local_mean(dense.astype(np.float32), solid, 0.7)
+    dense = (values > pore_below) & (resample(Volume(share, xtm.voxel_nm), transform, density, outside=0.0) > 0.5)
+    thin = dense & (values < 0.65 * _local_mean(values, dense, 2))
+    solid, dense = (values > pore_below) & ~thin, dense & ~thin
 
-    core = absorbing & (high < 1.14 * silicon_density) & (low > 0.62 * silicon_density)
-    core = _without_specks(core, 30)
-    silicon = binary_dilation(core, iterations=3, mask=absorbing & (solid_density < 1.23 * silicon_density))
-    silicon = absorbing & (gaussian_filter(silicon.astype(np.float32), 1) > 0.5)
-    labels = np.full(solid.shape, PORE, np.uint8)
-    labels[solid] = GRAPHITE
-    labels[absorbing] = CBD
-    labels[silicon] = SILICON
+    silicon, silicon_density = _silicon(values, solid, dense)
+    fine = np.where(silicon, SILICON, np.where(dense, CBD, np.where(solid, GRAPHITE, PORE)))
+    labels, most = np.zeros(xtm.shape, np.uint8), np.full(xtm.shape, -1, np.float32)
+    for phase in (PORE, GRAPHITE, SILICON, CBD):
+        filled = down(fine == phase)
+        labels[filled > most] = phase
+        most = np.maximum(most, filled)
     labels[~reached] = NOT_LABELLED
-    thresholds = {
-        "pore_below_density": float(pore_below),
-        "absorbing_above_ratio": float(absorbing_above),
-        "graphite_ratio": float(graphite_ratio),
-        "silicon_density": float(silicon_density),
-    }
-    return labels, thresholds
+    return labels, {"pore_below_density": float(pore_below), **ratios, "silicon_density": silicon_density}
+
+
+def _dense_solid(
+    density: np.ndarray, absorption: np.ndarray, reached: np.ndarray, pore_below: float
+) -> tuple[np.ndarray, dict]:
+    """Solid of silicon or binder (bool) by its absorption per density, all on one grid, and the ratios found.
+
+    The edge contrast of XTM is what the density's curvature predicts: its weights are fitted where all is pore or
+    graphite and it is taken off. Then each solid voxel's absorption is compared with ratio times density of either
+    kind; ratios and variances are estimated along with the classes (EM), neighbours pull each other (`_settle`).
+    """
+    smooth = gaussian_filter(density, 0.75)
+    ratio = gaussian_filter(absorption, 1.5) / np.maximum(smooth, 0.3 * pore_below)
+    solid = reached & (density > pore_below)
+    light, heavy = _two_groups(ratio[solid])
+    plain = reached & ~binary_dilation(solid & (ratio > 0.5 * (light + heavy)), iterations=3)
+    if plain.sum() > 1000:
+        curvatures = [gaussian_laplace(density, scale) for scale in (0.5, 0.8, 1.2, 2.0)]
+        terms = np.stack([np.ones(plain.sum()), density[plain], *(c[plain] for c in curvatures)], axis=1)
+        weights = np.linalg.lstsq(terms, absorption[plain], rcond=None)[0].astype(np.float32)
+        absorption = absorption - weights[0] - sum(w * c for w, c in zip(weights[2:], curvatures))
+
+    ratio = _local_mean(absorption, solid, 2) / np.maximum(_local_mean(density, solid, 2), 0.3 * pore_below)
+    light, heavy = _two_groups(ratio[solid])
+    share = (solid & (ratio > 0.5 * (light + heavy))).astype(np.float32)
+    a, d = absorption[solid], density[solid]
+    for _ in range(10):
+        found = []
+        for weight in (1 - share[solid], share[solid]):
+            slope = float((weight * a * d).sum() / (weight * d * d).sum())
+            found.append((slope, float((weight * (a - slope * d) ** 2).sum() / weight.sum())))
+        (light, noise), (heavy, spread) = found
+        evidence = np.zeros_like(density)
+        evidence[solid] = 0.5 * ((a - light * d) ** 2 / noise - (a - heavy * d) ** 2 / spread + np.log(noise / spread))
+        share = _settle(0.5 * evidence, solid, width=1.0, pull=3, start=share)
+    between = 0.5 * (light + heavy)
+    return share > 0.5, {"absorbing_above_ratio": between, "graphite_ratio": light, "dense_ratio": heavy}
+
+
+def _silicon(density: np.ndarray, solid: np.ndarray, dense: np.ndarray) -> tuple[np.ndarray, float]:
+    """Silicon within the dense solid (bool) and its density, on the PXCT grid.
+
+    Each particle of silicon has one density; the binder's changes with its copper and fine pores. A particle's core is
+    where the extremes over 5 voxels stay near silicon's density; up to 4.5 voxels around, a voxel joins it if its
+    density fits the particle's better than the binder's spread (both measured), its neighbours having their say.
+    """
+    even = gaussian_filter(density, 1)
+    typical = _mode(even[dense & binary_erosion(solid, iterations=2)])
+    steady = (minimum_filter(even, 5) > 0.62 * typical) & (maximum_filter(even, 5) < 1.14 * typical)
+    cores, _ = label(dense & steady)
+    sizes = np.bincount(cores.ravel())
+    cores[(sizes <= 100)[cores]] = 0
+    distance, nearest = distance_transform_edt(cores == 0, return_indices=True)
+    beyond = dense & (distance > 4.5)
+    if not cores.any() or not beyond.any():
+        return dense & (distance <= 4.5) & bool(cores.any()), typical
+    mean = np.bincount(cores.ravel(), even.ravel()) / np.maximum(np.bincount(cores.ravel()), 1)
+    # Against what solid of the particle's density would show here, blurred by the tomogram (one voxel) and `even`.
+    left = even - mean[cores[tuple(nearest)]] * gaussian_filter(solid.astype(np.float32), np.sqrt(2))
+    noise, spread = (float((left[part] ** 2).mean()) for part in (cores > 0, beyond))
+    evidence = np.clip(0.5 * (np.log(spread / noise) - left**2 * (1 / noise - 1 / spread)), -8, 8)
+    evidence = np.where(cores > 0, 20, np.where(distance > 4.5, -20, 0.3 * evidence - 0.25))
+    return _settle(evidence, dense, width=1.5, pull=4, rounds=12) > 0.5, typical
+
+
+def _settle(
+    evidence: np.ndarray,
+    mask: np.ndarray,
+    width: float,
+    pull: float,
+    rounds: int = 1,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
+    """Probability of one of two classes in the mask: log odds of the voxel and `pull` times its neighbours' mean.
+
+    Mean field of a Markov random field whose neighbours weigh by a Gaussian of `width` voxels.
+    """
+    share = mask / (1 + np.exp(-np.clip(evidence, -30, 30))) if start is None else start
+    for _ in range(rounds):
+        odds = evidence + pull * (2 * _local_mean(share, mask, width) - 1)
+        share = mask / (1 + np.exp(-np.clip(odds, -30, 30)))
+    return share.astype(np.float32)
+
+
+def _local_mean(values: np.ndarray, mask: np.ndarray, width: float) -> np.ndarray:
+    """Gaussian mean of the values within the mask."""
+    weight = mask.astype(np.float32)
+    return gaussian_filter(values * weight, width) / np.maximum(gaussian_filter(weight, width), 1e-3)
+
+
+def _two_groups(values: np.ndarray) -> tuple[float, float]:
+    """Medians of the values below and above Otsu's threshold."""
+    split = threshold_otsu(np.clip(values, *np.percentile(values, (1, 99))))
+    return float(np.median(values[values <= split])), float(np.median(values[values > split]))
 
 
 def _mode(values: np.ndarray) -> float:
@@ -170,12 +261,6 @@ def _mode(values: np.ndarray) -> float:
     counts, edges = np.histogram(values, 200, np.percentile(values, (0.5, 99.5)))
     best = int(np.argmax(gaussian_filter(counts.astype(float), 3)))
     return float((edges[best] + edges[best + 1]) / 2)
-
-
-def _without_specks(mask: np.ndarray, least: int) -> np.ndarray:
-    """Mask without face-connected parts of `least` voxels or fewer."""
-    parts, _ = label(mask)
-    return mask & (np.bincount(parts.ravel()) > least)[parts]
 
 
 def _image(volume: Volume) -> sitk.Image:

@@ -79,6 +79,28 @@ def test_two_contrasts_give_the_four_phases_back():
     assert min(scores[2:]) > 0.6
 
 
+def test_a_binder_coat_is_not_taken_for_the_silicon_particle_below_it():
+    shape = (60, 70, 70)
+    rng = np.random.default_rng(8)
+    places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    labels, density = np.full(shape, PORE, np.uint8), np.zeros(shape)
+    labels[:, :, 48:] = GRAPHITE
+    density[:, :, 48:] = 0.61
+    for centre, own in zip(((16, 16, 18), (44, 16, 26), (16, 50, 26), (44, 50, 18)), (0.60, 0.64, 0.68, 0.66)):
+        distance = np.linalg.norm(places - np.array(centre), axis=-1)
+        for phase, value, radius in ((CBD, 0.72, 14), (SILICON, own, 10)):
+            labels[distance < radius], density[distance < radius] = phase, value
+    grains = gaussian_filter(rng.standard_normal(shape), 1.5)
+    density += 0.2 * grains / grains.std() * (labels == CBD)
+    absorption = gaussian_filter(np.array([0, 22.0, 83.0, 85.0])[labels], 0.8) + 30 * rng.standard_normal(shape)
+    density = gaussian_filter(density, 0.8) + 0.01 * rng.standard_normal(shape)
+    still = RigidTransform(np.eye(3), np.zeros(3))
+    xtm = Volume(absorption.astype(np.float32), 60.0)
+    found, _ = combine(Volume(density.astype(np.float32), 60.0), xtm, still, np.ones(shape, bool))
+    scores = [2 * ((found == k) & (labels == k)).sum() / ((found == k).sum() + (labels == k).sum()) for k in range(4)]
+    assert min(scores) > 0.8
+
+
 def test_tomograms_that_cannot_overlap_are_refused():
     volume = Volume(np.ones((8, 8, 8), np.float32), 60.0)
     with pytest.raises(ValueError, match="overlap"):
