@@ -196,7 +196,8 @@ def _refine_drift(
     """One Gauss-Newton step on the axis and, if the sample may move, on slow drift across the columns.
 
     Neighbouring projections pin these down too loosely for the rounds to find them in reasonable time; the misfit of
-    16 rows, differentiated numerically, does. The turning part (cos, sin) is left out: it is the sample's place.
+    16 rows does. The turning part (cos, sin) is left out: it is the sample's place. A shift moves the sinograms that go
+    into the tomogram one way and its re-projections the other: the misfit's slope is the difference of the two.
     """
     sinograms = gaussian_filter(line_integrals(relative, state, binning), (1, 0, 0))
     sinograms = sinograms[np.unique(np.linspace(0.03 * len(sinograms), 0.97 * (len(sinograms) - 1), 16).astype(int))]
@@ -208,15 +209,19 @@ def _refine_drift(
         left, strengths, _ = np.linalg.svd(terms, full_matrices=False)
         terms = left[:, strengths > 0.2 * strengths[0]] * np.sqrt(len(angles_rad))
 
-    def misfit(shift: np.ndarray | float) -> np.ndarray:
-        axis = binned_column(state.axis + state.shift_columns + shift, binning)
-        beam = ParallelBeam(size, angles_rad, axis, tolerance=1e-3)
-        left = sinograms - beam.project(beam.fbp(sinograms) * mask)
-        return (gaussian_filter(left, (0, 0, 1)) - gaussian_filter(left, (0, 0, 6))).ravel()
+    beam = ParallelBeam(size, angles_rad, binned_column(state.axis + state.shift_columns, binning), tolerance=1e-3)
 
-    step = 0.25
-    slopes = np.column_stack([(misfit(step * term) - misfit(-step * term)) / (2 * step) for term in terms.T])
-    now = misfit(0.0)
+    def project_again(sinograms: np.ndarray) -> np.ndarray:
+        return beam.project(beam.fbp(sinograms) * mask)
+
+    def band(sinograms: np.ndarray) -> np.ndarray:
+        return (gaussian_filter(sinograms, (0, 0, 1)) - gaussian_filter(sinograms, (0, 0, 6))).ravel()
+
+    again = project_again(sinograms)
+    now = band(sinograms - again)
+    across, again_across = _column_slopes(sinograms), _column_slopes(again)
+    weights = (terms.T / binning).astype(np.float32)[:, None, :, None]
+    slopes = np.column_stack([band(weight * again_across - project_again(weight * across)) for weight in weights])
     normal = slopes.T @ slopes
     change = terms @ -np.linalg.solve(normal, slopes.T @ now)
     change = np.clip(change, -1.0, 1.0)
@@ -225,6 +230,13 @@ def _refine_drift(
     if not move:
         return replace(state, axis=state.axis + float(change.mean()), axis_sigma=sigma)
     return replace(_with_columns(state, change, angles_rad), axis_sigma=sigma)
+
+
+def _column_slopes(sinograms: np.ndarray) -> np.ndarray:
+    """Derivative along the columns, by the Fourier transform: the sample is within the detector."""
+    columns = sinograms.shape[-1]
+    spectrum = scipy.fft.rfft(sinograms, axis=-1) * (2j * np.pi * np.fft.rfftfreq(columns)).astype(np.complex64)
+    return scipy.fft.irfft(spectrum, columns, axis=-1)
 
 
 def _with_columns(state: Alignment, change: np.ndarray, angles_rad: np.ndarray) -> Alignment:
