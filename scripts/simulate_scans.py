@@ -26,13 +26,14 @@ def simulate_one(path: str, name: str, index: int, cfg: dict) -> str:
         diameter = rng.uniform(*cfg["cylinder_px"])
         labels = turn_cylinder(labels, diameter, cfg["columns"] or int(np.ceil(cfg["cylinder_px"][1])) + 16)
     threads = 1 if cfg["workers"] > 1 else 0
-    image, labels, scan = simulate_tomogram(labels, voxel_nm, conditions, rng, cfg["reconstruction"], threads)
+    images, labels, scan = simulate_tomogram(labels, voxel_nm, conditions, rng, cfg["images"], threads)
     folder = Path(cfg["out"]) / name
     source = {"seed": [cfg["seed"], index], "structure": str(path)}
     if cfg["raw"]:
         write_scan(folder / "scan.h5", scan)
     write_volume(folder / "labels.tif", Volume(labels, voxel_nm, {**volume.provenance.get("provenance", {}), **source}))
-    write_volume(folder / "image.tif", Volume(image.array, voxel_nm, {**image.provenance, **source}))
+    for image, tomogram in images.items():
+        write_volume(folder / f"{image}.tif", Volume(tomogram.array, voxel_nm, {**tomogram.provenance, **source}))
     return name
 
 

@@ -123,7 +123,8 @@ def compare_reconstructed(
 
     `structure` is a cylinder (255 outside); `settings` are those of `reconstruct`, which made `tomogram`, too.
     """
-    simulated = simulate_tomogram(structure, pixel_nm, conditions, np.random.default_rng((seed, 2)), settings)[0].array
+    rng = np.random.default_rng((seed, 2))
+    simulated = simulate_tomogram(structure, pixel_nm, conditions, rng, {"image": settings})[0]["image"].array
     same = structure.shape == tomogram.shape
     mask = structure != NOT_LABELLED
     return simulated, gap(tomogram, simulated, mask if same else np.array(sample_mask(tomogram)), mask)

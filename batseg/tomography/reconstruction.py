@@ -96,7 +96,7 @@ def examine(scan: Scan, axis: float | None = None, illumination: bool = True, mo
 def reconstruct_slabs(
     scan: Scan,
     found: Found,
-    filter: str = "ram-lak",
+    filter: str = "hann",
     cutoff: float = 1.0,
     stripes: str = "mean",
     stripe_width: float = 2.0,

@@ -6,7 +6,7 @@ import numpy as np
 
 from batseg.phases import NOT_LABELLED
 from batseg.tomography.exchange import Scan
-from batseg.tomography.reconstruction import reconstruct
+from batseg.tomography.reconstruction import examine, reconstruct
 from batseg.tomography.scan import ScanConditions, simulate_scan
 from batseg.volumes import Volume
 
@@ -63,21 +63,24 @@ def simulate_tomogram(
     voxel_nm: float,
     conditions: ScanConditions,
     rng: np.random.Generator,
-    reconstruction: Mapping | None = None,
+    images: Mapping[str, Mapping] | None = None,
     threads: int = 0,
-) -> tuple[Volume, np.ndarray, Scan]:
-    """Simulated tomogram (z, y, x) of a structure, the labels that belong to it, and the raw scan.
+) -> tuple[dict[str, Volume], np.ndarray, Scan]:
+    """Simulated tomograms (z, y, x) of a structure, the labels that belong to them, and the raw scan.
 
     Labels with voxels outside (255) are a whole cylinder and are scanned as they are; labels without are a block cut
     from something larger: it is embedded in a cylinder, and image and labels come back as the block alone.
-    `reconstruction` are the settings of `reconstruct`, the same as for measured scans.
+    `images` are the reconstructions wanted, {name: settings of `reconstruct`, the same as for measured scans}; by
+    default one called "image" with no setting changed.
     """
     inner = (slice(None),) * 3
     scanned = labels
     if not (labels == NOT_LABELLED).any():
         scanned, inner = embed(labels)
     scan = simulate_scan(scanned, voxel_nm, conditions, rng, threads=threads)
-    volume = reconstruct(scan, **(reconstruction or {}))
-    provenance = {**volume.provenance, "simulated": conditions.record()}
-    image = np.ascontiguousarray(np.asarray(volume.array, np.float32)[inner])
-    return Volume(image, voxel_nm, provenance), labels, scan
+    found, tomograms = examine(scan), {}
+    for name, settings in (images or {"image": {}}).items():
+        volume = reconstruct(scan, found, **settings)
+        image = np.ascontiguousarray(np.asarray(volume.array, np.float32)[inner])
+        tomograms[name] = Volume(image, voxel_nm, {**volume.provenance, "simulated": conditions.record()})
+    return tomograms, labels, scan

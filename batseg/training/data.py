@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import get_all_start_methods
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -271,6 +272,9 @@ def make_loader(
     if len(dataset) < batch_size:
         raise InputError(f"{len(dataset)} patches do not fill a batch of {batch_size}; lower data.batch_size")
     own = batch_size // processes
+    fork = (
+        "fork" if workers and "fork" in get_all_start_methods() else None
+    )  # within a job of joblib, which has its own
     order = EpochOrder(len(dataset), own, seed, process, processes, shuffle)
     return ResumableLoader(
         dataset,
@@ -279,5 +283,6 @@ def make_loader(
         num_workers=workers,
         drop_last=True,
         persistent_workers=workers > 0,
+        multiprocessing_context=fork,
         generator=torch.Generator(),  # without one each pass draws from the state that a network's dropout uses
     )

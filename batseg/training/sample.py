@@ -38,6 +38,7 @@ def make_sample(
     evaluation: Mapping,
     synthetic: Mapping,
     style: Mapping[str, Callable],
+    images: Mapping[str, Mapping],
     variants: Sequence[str] = ("synthetic",),
 ) -> Path:
     """Make whatever of the campaign is not there yet and return its folder.
@@ -45,6 +46,7 @@ def make_sample(
     real, evaluation, synthetic : {count, shape (z, y, x), structure, scan, diameter_px}; with a diameter a cylinder is
         turned from the structure (255 outside), without one the block is scanned inside a larger cylinder.
     style : {module, data, trainer} of the style transfer, each a factory without arguments left to give.
+    images : {name: settings of the reconstruction}, the tomograms of each scan.
     variants : of VARIANTS, the synthetic folders wanted. A volume is complete when its last file is there.
     """
     folder = Path(folder)
@@ -52,7 +54,7 @@ def make_sample(
     if unknown:
         raise ValueError(f"variants are {', '.join(VARIANTS)}; got {', '.join(sorted(unknown))}")
 
-    def todo(part: str, count: int, last: str = "image.tif") -> list[tuple[Path, int]]:
+    def todo(part: str, count: int, last: str = f"{list(images)[-1]}.tif") -> list[tuple[Path, int]]:
         targets = [(folder / part / str(index), index) for index in range(count)]
         return [(target, index) for target, index in targets if not (target / last).exists()]
 
@@ -60,7 +62,7 @@ def make_sample(
         return seed, STREAMS.index(part), index
 
     jobs = [
-        (make_tomogram, target, settings, voxel_nm, key(part, index))
+        (make_tomogram, target, settings, voxel_nm, images, key(part, index))
         for part, settings in (("real", real), ("evaluation", evaluation))
         for target, index in todo(part, settings["count"])
     ]
@@ -71,7 +73,7 @@ def make_sample(
         parts = {name: style[name]() for name in ("module", "data", "trainer")}
         learn_and_apply(**parts, folder=folder / "style", structures=folder / "basic", out=folder / "styled", seed=seed)
     jobs = [
-        (scan_labels, folder / VARIANTS[name][0] / str(index) / "labels.tif", target, synthetic["scan"], keys)
+        (scan_labels, folder / VARIANTS[name][0] / str(index) / "labels.tif", target, synthetic["scan"], images, keys)
         for name in variants
         for target, index in todo(name, synthetic["count"])
         for keys in [(key("synthetic", 0 if VARIANTS[name][1] else index), key("synthetic", index))]
@@ -101,19 +103,24 @@ def make_labels(folder: Path, settings: Mapping, voxel_nm: float, seed: Sequence
     return labels
 
 
-def make_tomogram(folder: Path, settings: Mapping, voxel_nm: float, seed: Sequence[int]) -> None:
+def make_tomogram(
+    folder: Path, settings: Mapping, voxel_nm: float, images: Mapping[str, Mapping], seed: Sequence[int]
+) -> None:
     """One structure with its scan: folder/labels.tif and folder/image.tif."""
     make_labels(folder, settings, voxel_nm, seed)
-    scan_labels(folder / "labels.tif", folder, settings["scan"], ((*seed, 1), (*seed, 2)))
+    scan_labels(folder / "labels.tif", folder, settings["scan"], images, ((*seed, 1), (*seed, 2)))
 
 
-def scan_labels(source: Path, folder: Path, scan: Mapping, seeds: Sequence[Sequence[int]]) -> None:
+def scan_labels(
+    source: Path, folder: Path, scan: Mapping, images: Mapping[str, Mapping], seeds: Sequence[Sequence[int]]
+) -> None:
     """Scan a structure and reconstruct it; seeds : of the conditions and of everything else that is random."""
     volume = read_labels(source)
     conditions = draw_conditions(scan, np.random.default_rng(seeds[0]))
     rng = np.random.default_rng(seeds[1])
-    image, labels, _ = simulate_tomogram(volume.array, volume.voxel_nm, conditions, rng, threads=1)
+    tomograms, labels, _ = simulate_tomogram(volume.array, volume.voxel_nm, conditions, rng, images, threads=1)
     if not (folder / "labels.tif").exists():
         write_volume(folder / "labels.tif", Volume(labels, volume.voxel_nm, volume.provenance))
-    origin = {**image.provenance, "simulated": True, "seeds": [list(seed) for seed in seeds]}
-    write_volume(folder / "image.tif", Volume(image.array, volume.voxel_nm, origin))
+    for name, image in tomograms.items():
+        origin = {**image.provenance, "simulated": True, "seeds": [list(seed) for seed in seeds]}
+        write_volume(folder / f"{name}.tif", Volume(image.array, volume.voxel_nm, origin))

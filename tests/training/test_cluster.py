@@ -172,7 +172,7 @@ def test_on_slurm_a_killed_job_is_reported_a_preempted_one_requeued_and_the_othe
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["submitit_local", "joblib"])
 def test_on_one_machine_jobs_run_side_by_side(campaign, tmp_path, launcher):
-    command = multirun(campaign, tmp_path, launcher, "trainer.max_steps=3", "seed=0,1")
+    command = multirun(campaign, tmp_path, launcher, "trainer.max_steps=3", "data.workers=1", "seed=0,1")
     run = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400
     )
