@@ -69,7 +69,7 @@ def main(cfg):
     networks = [load_weights(instantiate(network), folder, cfg.checkpoint) for folder in folders]
     known = {field.name for field in fields(Looking)}
     looking = {key: value for key, value in configs[0]["segment"].items() if key in known}
-    looking |= OmegaConf.to_container(cfg.looking)
+    looking |= OmegaConf.to_container(cfg.looking) if cfg.looking else {}
     Looking(**looking)
     sources = OmegaConf.to_container(cfg.training) if cfg.training else training_sources(configs[0])
     codes = {"label_map": configs[0]["data"]["label_map"], "voxel_nm": cfg.voxel_nm or configs[0]["data"]["voxel_nm"]}
