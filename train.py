@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from batseg.command import command
 from batseg.subvolumes import find_pairs
-from batseg.training.fit import fit, load_weights, use_cores
+from batseg.training.fit import fit, load_weights, start_from, use_cores
 from batseg.training.rows import check, judge, show, write_result
 from batseg.training.runs import finished, fit_folder, key_of
 from batseg.volumes import write_text
@@ -36,7 +36,8 @@ def main(cfg: DictConfig) -> float:
     segment = instantiate(cfg.segment, _convert_="all")
     pairs = find_pairs(cfg.evaluation, cfg.data.label_map, cfg.data.voxel_nm) if cfg.evaluation is not None else []
     check(pairs, segment)
-    key = key_of({part: settings[part] for part in ("module", "data", "trainer", "seed")})
+    what = {part: settings[part] for part in ("module", "data", "trainer", "seed")}
+    key = key_of(what if cfg.init is None else {**what, "init": settings["init"]})
     first_process = pl.utilities.rank_zero_only.rank in (0, None)
     with fit_folder(Path(cfg.runs) / "fits", name, key, alone=first_process) as folder:
         pl.seed_everything(cfg.seed, verbose=False)
@@ -44,6 +45,8 @@ def main(cfg: DictConfig) -> float:
         record = finished(folder) if cfg.resume == "auto" else None
         if record is None:
             write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
+            if cfg.init is not None:
+                start_from(module.network, cfg.init)
             data = instantiate(cfg.data, _convert_="all")
             places = {"folder": str(folder), "_convert_": "all"}
             loggers = [instantiate(logger, **places) for logger in cfg.logger.values()]

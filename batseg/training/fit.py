@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from batseg.inference.bundle import load_bundle
 from batseg.inference.memory import peak_resident_bytes
 from batseg.training.callbacks import (
     FINAL,
@@ -24,7 +25,7 @@ from batseg.training.callbacks import (
     TrainingProgress,
 )
 from batseg.training.data import WaitingShare
-from batseg.volumes import write_json
+from batseg.volumes import InputError, write_json
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,26 @@ def load_weights(
         {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     )
     return network.eval()
+
+
+def start_from(network: nn.Module, source: str | Path) -> nn.Module:
+    """Put the weights of a bundle or a finished fit into the network, to be trained further.
+
+    Raises InputError where they belong to another network, or the bundle holds several.
+    """
+    if Path(source).is_dir():
+        if not (Path(source) / FINAL).exists():
+            raise InputError(f"{source}: not a finished fit")
+        states = [torch.load(Path(source) / FINAL, map_location="cpu", weights_only=True)["state_dict"]]
+        states = [{name.removeprefix("network."): value for name, value in states[0].items()}]
+    else:
+        states = [known.state_dict() for known in load_bundle(source).networks]
+    own = {name: value.shape for name, value in network.state_dict().items()}
+    found = {name: value.shape for name, value in states[0].items() if name in own}
+    if len(states) > 1 or own != found:
+        raise InputError(f"init={source} holds {'another network' if len(states) == 1 else 'several networks'}")
+    network.load_state_dict({name: states[0][name] for name in own})
+    return network
 
 
 def use_cores(threads: int | None = None) -> int:

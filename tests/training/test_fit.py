@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from batseg.inference.bundle import save_bundle
 from batseg.networks.unet3d import UNet3D
 from batseg.training.callbacks import BEST, FINAL, LAST, AtomicCheckpoints
-from batseg.training.fit import fit, is_out_of_memory, load_weights, make_trainer, use_cores
+from batseg.training.fit import fit, is_out_of_memory, load_weights, make_trainer, start_from, use_cores
 from batseg.training.loggers import CsvMetrics, read_metrics
+from batseg.volumes import InputError
 from tests.training.conftest import tiny_data, tiny_module, tiny_trainer
 
 
@@ -41,6 +43,21 @@ def test_averaged_weights_lag_behind_and_are_the_result(campaign, tmp_path):
         results[ema] = torch.load(folder / FINAL, weights_only=True)["state_dict"]
         assert torch.equal(results[ema]["network.head.0.weight"], module.network.head[0].weight)
     assert not torch.equal(results[None]["network.head.0.weight"], results[0.5]["network.head.0.weight"])
+
+
+def test_a_training_starts_from_a_bundle_or_a_fit_of_the_same_network(campaign, tmp_path):
+    module = tiny_module(steps=2)
+    fit(module, tiny_data(campaign), tiny_trainer(tmp_path, steps=2), tmp_path, "auto")
+    settings = {"_target_": "batseg.networks.unet3d.UNet3D", "width": 2}
+    bundle = save_bundle(tmp_path / "b.pt", [module.network.state_dict()], settings, {"window": [8, 16, 16]})
+    image = torch.randn(1, 1, 8, 16, 16)
+    for source in (tmp_path, bundle):
+        network = start_from(UNet3D(width=2), source).eval()
+        assert torch.allclose(network(image), module.network.eval()(image), atol=0.02)
+        with pytest.raises(InputError, match="another network"):
+            start_from(UNet3D(width=4), source)
+    with pytest.raises(InputError, match="not a finished fit"):
+        start_from(UNet3D(width=2), campaign)
 
 
 def test_never_resuming_begins_anew(campaign, tmp_path):
