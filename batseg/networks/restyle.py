@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from batseg.networks.cyclegan import Generator, one_hot
+from batseg.networks.cyclegan import Generator, grains, one_hot
 from batseg.phases import CBD, GRAPHITE, PORE, SILICON
 
 
@@ -46,11 +46,12 @@ def restyle(
 
     A 2D generator translates the slices across each of `axes`; the probabilities of the directions are averaged, as in
     the paper's segmentation. A 3D one translates the volume at once. The noise is one random volume for all directions,
-    so that grains agree between slices.
+    smoothed in 3D, so that grains agree between slices.
     """
     noise = rng.standard_normal((generator.noise, *labels.shape), dtype=np.float32)
     device = next(generator.parameters()).device
-    whole, noise = torch.from_numpy(np.ascontiguousarray(labels)), torch.from_numpy(noise)
+    whole = torch.from_numpy(np.ascontiguousarray(labels))
+    noise = grains(torch.from_numpy(noise)[None], generator.grain_size)[0]
     if generator.dimensions == 3:
         return _translated(generator, whole[None], noise[None], device)[0].numpy()
     total = torch.zeros(generator.phases, *labels.shape)

@@ -89,7 +89,8 @@ class StyleModule(lightning.LightningModule):
         self.manual_backward(losses["critics"])
         critics.step()
         self.untoggle_optimizer(critics)
-        self.log_dict({f"style/{name}": value.detach() for name, value in losses.items()})
+        if (self.trainer.global_step // 2) % self.trainer.log_every_n_steps == 0:  # the steps that loggers write
+            self.log_dict({f"style/{name}": value.detach() for name, value in losses.items()})
 
     def generator_losses(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Every loss of the generators with their sum "total", and both restyled maps (one-hot)."""
@@ -101,7 +102,7 @@ class StyleModule(lightning.LightningModule):
             "adversarial": least_squares(self.critic(self._shown(styled)), 1.0)
             + least_squares(self.back_critic(self._shown(plain)), 1.0),
             "cycle": cycle_loss(self.back_generator(styled), basic) + cycle_loss(self.generator(plain), templates),
-            "fraction": fraction_loss(styled_logits, maps) + fraction_loss(plain_logits, template_maps),
+            "fraction": fraction_loss(styled, maps) + fraction_loss(plain, template_maps),
             "keep": keep_loss(styled_logits, basic) + keep_loss(plain_logits, templates),
         }
         if self.weights["statistics"] > 0:

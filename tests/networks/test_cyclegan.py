@@ -9,8 +9,10 @@ from batseg.networks.cyclegan import (
     PatchCritic,
     PlaneCritics,
     StatisticsLoss,
+    contacts,
     cycle_loss,
     fraction_loss,
+    grains,
     keep_loss,
     least_squares,
     neighbour_statistics,
@@ -48,6 +50,24 @@ def test_noise_changes_the_outcome_and_given_noise_repeats_it():
     assert not torch.equal(generator(maps), generator(maps))
     without = small(2, noise=0)
     assert torch.equal(without(maps), without(maps))
+
+
+def test_grains_turn_binder_and_pore_where_particles_stay():
+    """Noise on the binder's logits alone turns voxels before anything is learnt, and leaves particles as they are."""
+    generator, given = small(2, sharpness=1.5, grain=2.0, grain_size=0.6), labels(1, 64, 64)
+    torch.nn.init.zeros_(generator.correction[-1].weight)
+    restyled = generator(one_hot(given)).argmax(dim=1)
+    changed = restyled != given
+    assert changed.float().mean() > 0.02
+    assert ((restyled == 3) | (given == 3))[changed].all()
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 128, 128), (1, 2, 32, 32, 32)])
+def test_smoothed_noise_keeps_its_standard_deviation(shape):
+    torch.manual_seed(0)
+    smooth = grains(torch.randn(shape), 1.0)
+    assert smooth.std() == pytest.approx(1.0, abs=0.1)
+    assert (smooth[..., 1:] * smooth[..., :-1]).mean() > 0.5
 
 
 def test_sides_that_cannot_be_halved_are_refused():
@@ -118,7 +138,7 @@ def test_losses_of_perfect_and_of_hopeless_maps():
     perfect = 100 * one_hot(given)
     assert cycle_loss(perfect, given) < 1e-6
     assert keep_loss(perfect, given) < 1e-6
-    assert fraction_loss(perfect, one_hot(given)) < 1e-6
+    assert fraction_loss(one_hot(given), one_hot(given)) < 1e-6
     assert cycle_loss(torch.zeros(2, 4, 8, 8), given) == pytest.approx(torch.log(torch.tensor(4.0)).item())
     assert least_squares(torch.tensor([1.0, 0.0]), 1.0) == 0.5
 
@@ -156,6 +176,15 @@ def test_neighbour_statistics_of_stripes_are_known():
     assert across[3, 3] == 0
     assert along[3, 3] == pytest.approx(0.5)
     assert along[0, 3] == 0
+
+
+def test_contacts_at_lag_one_are_coverage_and_chord_length():
+    """Stripes of two voxels of binder, one of silicon, one of pore: half of silicon's ends lie on binder."""
+    stripes = torch.tensor([3, 3, 2, 0]).repeat(8)[None, None].expand(1, 32, 32)
+    across = contacts(neighbour_statistics(one_hot(stripes), lags=(1,)))[1]
+    assert across[2, 3] == pytest.approx(0.5, abs=0.05)
+    assert across[2, 1] == 0
+    assert 1 / (1 - across[3, 3]) == pytest.approx(2.0, abs=0.1)  # mean chord in voxels
 
 
 def test_the_statistics_loss_is_zero_for_the_same_texture_and_moves_towards_it():

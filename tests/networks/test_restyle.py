@@ -11,7 +11,7 @@ from batseg.networks.restyle import carry_instances, labels_with_fractions, rest
 class Shifted(torch.nn.Module):
     """A stand-in generator whose logits are the input shifted by one voxel along its last axis."""
 
-    phases, noise, divisor = 4, 0, 1
+    phases, noise, grain_size, divisor = 4, 0, 0.0, 1
 
     def __init__(self, dimensions: int):
         super().__init__()
