@@ -1,6 +1,7 @@
 """Judge a style: distances of basic and of stylised structures to templates that training has not seen.
 
 Example: python scripts/compare_style.py basic=structures stylized=stylized templates=path/to/held_out out=runs/style
+Several seeds: stylized='[stylized0, stylized1, stylized2]'; the table then has their mean and standard deviation.
 """
 
 import csv
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.colors import to_rgb
 
 from batseg.command import command
 from batseg.evaluation.style import describe_style, pooled, style_distance
+from batseg.phases import CBD, COLOURS, NOT_LABELLED, PHASES, SILICON
 from batseg.progress import track
 from batseg.report.figures import phase_legend, save_figure, show_labels
 from batseg.subvolumes import find_pairs
@@ -22,37 +25,92 @@ from batseg.volumes import read_labels, replacing, write_json
 @command("compare_style")
 def main(cfg):
     use_cores(cfg.threads)
-    sides = {name: read_side(cfg[name], cfg.label_map, cfg.voxel_nm) for name in ("basic", "stylized", "templates")}
+    several = cfg.stylized if not isinstance(cfg.stylized, str) and "labels" not in cfg.stylized else [cfg.stylized]
+    sources = {"basic": cfg.basic, "templates": cfg.templates}
+    sources |= {f"stylized {run}": source for run, source in enumerate(several)}
+    sides = {name: read_side(source, cfg.label_map, cfg.voxel_nm) for name, source in sources.items()}
     described = {}
     for name, volumes in track(sides.items(), "describing", len(sides)):
         described[name] = pooled([describe_style(volume.array, volume.require_voxel_nm(name)) for volume in volumes])
-    distances = {name: style_distance(described[name], described["templates"]) for name in ("basic", "stylized")}
+    distances = {name: style_distance(one, described["templates"]) for name, one in described.items()}
+    del distances["templates"]
     arrays = {name: [volume.array for volume in volumes] for name, volumes in sides.items()}
     accuracy = {}
     if cfg.discriminator_steps and min(map(len, arrays.values())) > 1:
-        for name in track(("basic", "stylized"), "training discriminators afresh"):
+        for name in track(list(distances), "training discriminators afresh"):
             accuracy[name] = fresh_discriminator_accuracy(
                 arrays[name], arrays["templates"], cfg.seed, cfg.discriminator_steps
             )
+    values = {name: means(one) for name, one in described.items()}
     out = Path(cfg.out)
     out.mkdir(parents=True, exist_ok=True)
-    with replacing(out / "distances.csv") as draft, draft.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["measure", "basic to template", "stylised to template"])
-        table.writerows(
-            [key, f"{distances['basic'][key]:.4f}", f"{value:.4f}"] for key, value in distances["stylized"].items()
-        )
-    values = {name: means(one) for name, one in described.items()}
     write_json(out / "style.json", {"distances": distances, "discriminator_accuracy": accuracy, "means": values})
-    figure, rows = plt.subplots(2, 3, figsize=(8, 5.6), layout="constrained")
-    for column, (name, volumes) in enumerate(arrays.items()):
-        show_labels(rows[0][column], volumes[0][len(volumes[0]) // 2], name)
-        show_labels(rows[1][column], volumes[0][:, volumes[0].shape[1] // 2])
-    phase_legend(figure)
-    save_figure(figure, out / "style.png")
-    for key, value in distances["stylized"].items():
-        print(f"{key:24s} basic {distances['basic'][key]:.3f}  stylised {value:.3f}")
+    write_table(out / "values.csv", values)
+    write_table(out / "distances.csv", distances)
+    draw({name: arrays[name][0] for name in ("basic", "stylized 0", "templates")}, out / "style.png")
+    for key, (basic, *runs) in rows(distances).items():
+        print(f"{key:24s} basic {basic:.3f}  stylised {np.mean(runs):.3f}")
     print(*(f"discriminator trained afresh, {name}: {value:.2f}" for name, value in accuracy.items()), sep="\n")
+
+
+def rows(values):
+    """Of {side: {measure: number or list}}, {measure: [basic, stylised 0, 1, ...]}, phases of lists on their own."""
+    table = {}
+    for side in (name for name in values if name != "templates"):
+        for key, value in flat(values[side]).items():
+            table.setdefault(key, []).append(value)
+    return table
+
+
+def flat(numbers):
+    flattened = {}
+    for key, value in numbers.items():
+        each = {f"{key}_{phase}": part for phase, part in enumerate(value)} if isinstance(value, list) else {key: value}
+        flattened |= each
+    return flattened
+
+
+def write_table(path, values):
+    """Measure, basic, mean and standard deviation (n - 1) of the stylised ones, template where it has a value."""
+    templates = flat(values.get("templates", {}))
+    with replacing(path) as draft, draft.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["measure", "basic", "stylised", "spread"] + ["template"] * bool(templates))
+        for key, (basic, *runs) in rows(values).items():
+            numbers = [basic, np.mean(runs), np.std(runs, ddof=1) if len(runs) > 1 else 0.0]
+            numbers += [templates[key]] if templates else []
+            table.writerow([key, *(f"{number:.4f}" for number in numbers)])
+
+
+def draw(volumes, path):
+    """For each volume: a slice across z, one across y, and binder and silicon in 3D. Cut to the same size."""
+    shape = np.min([volume.shape for volume in volumes.values()], axis=0)
+    figure, grid = plt.subplots(3, len(volumes), figsize=(8, 7), layout="constrained")
+    for column, (name, volume) in enumerate(volumes.items()):
+        start = (np.array(volume.shape) - shape) // 2
+        cut = volume[tuple(slice(first, first + side) for first, side in zip(start, shape))]
+        show_labels(grid[0][column], cut[len(cut) // 2], name.removesuffix(" 0"))
+        show_labels(grid[1][column], cut[:, cut.shape[1] // 2])
+        grid[2][column].imshow(relief(cut))
+        grid[2][column].set_axis_off()
+    phase_legend(figure)
+    save_figure(figure, path)
+
+
+def relief(labels, phases=(SILICON, CBD)):
+    """RGB picture of a block (z, y, x) seen obliquely along z with only some phases left: darker is deeper."""
+    depth, height, width = labels.shape
+    sheared = np.full((depth, height + depth // 2, width + depth // 2), NOT_LABELLED, np.uint8)
+    for z, layer in enumerate(labels):
+        sheared[z, z // 2 : z // 2 + height, z // 2 : z // 2 + width] = layer
+    hit = np.isin(sheared, phases)
+    first = hit.argmax(axis=0)
+    seen = np.take_along_axis(sheared, first[None], axis=0)[0]
+    picture = np.ones((*first.shape, 3))
+    for phase in phases:
+        here = hit.any(axis=0) & (seen == phase)
+        picture[here] = np.array(to_rgb(COLOURS[PHASES[phase]])) * (1 - 0.75 * first[here] / depth)[:, None]
+    return picture
 
 
 def read_side(source, label_map, voxel_nm):
