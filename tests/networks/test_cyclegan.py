@@ -52,8 +52,8 @@ def test_noise_changes_the_outcome_and_given_noise_repeats_it():
     assert torch.equal(without(maps), without(maps))
 
 
-def test_grains_turn_binder_and_pore_where_particles_stay():
-    """Noise on the binder's logits alone turns voxels before anything is learnt, and leaves particles as they are."""
+def test_grains_turn_voxels_into_binder_or_back_before_anything_is_learnt():
+    """Particles are not spared: it is the training's keep loss that holds them."""
     generator, given = small(2, sharpness=1.5, grain=2.0, grain_size=0.6), labels(1, 64, 64)
     torch.nn.init.zeros_(generator.correction[-1].weight)
     restyled = generator(one_hot(given)).argmax(dim=1)
