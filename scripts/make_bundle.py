@@ -12,11 +12,12 @@ from omegaconf import OmegaConf
 from batseg.command import CONF, command
 from batseg.inference import predict
 from batseg.inference.bundle import save_bundle
-from batseg.inference.calibration import fit_temperature, reliability, tempered
+from batseg.inference.calibration import Calibration, fit_calibration, reliability
 from batseg.inference.familiarity import describe
 from batseg.inference.planning import Looking
 from batseg.inference.source import NormalisedImage
 from batseg.normalisation import normalise, robust_scale, sample_mask
+from batseg.phases import PHASES
 from batseg.progress import track
 from batseg.subvolumes import find_pairs
 from batseg.training.fit import load_weights, use_cores
@@ -29,8 +30,8 @@ def training_sources(config: dict) -> list:
     return [source for name, source in data["sources"].items() if data["counts"].get(name)]
 
 
-def calibrate(networks: list, looking: dict, pairs: list, table: Path) -> tuple[float, dict]:
-    """Temperature of the fused probabilities on labelled tomograms, and the calibration error before and after."""
+def calibrate(networks: list, looking: dict, pairs: list, table: Path) -> tuple[Calibration, dict]:
+    """Calibration of the fused probabilities on labelled tomograms, and its error before and after."""
     truths, probabilities = [], []
     for pair in pairs:
         images = [read_image(path, pair.voxel_nm).array for path in pair.images]
@@ -43,13 +44,13 @@ def calibrate(networks: list, looking: dict, pairs: list, table: Path) -> tuple[
         truths.append(truth[known])
         probabilities.append(prediction.probabilities[:, known])
     truth, fused = np.concatenate(truths), np.concatenate(probabilities, axis=1)
-    temperature = fit_temperature(truth, fused)
-    before, after = reliability(truth, fused), reliability(truth, tempered(fused, temperature))
+    calibration = fit_calibration(truth, fused)
+    before, after = reliability(truth, fused), reliability(truth, calibration(fused))
     lines = ["bin,voxels_before,confidence_before,accuracy_before,voxels_after,confidence_after,accuracy_after"]
     for row in zip(range(len(before.counts)), *(getattr(one, field) for one in (before, after) for field in FIELDS)):
         lines.append(",".join(f"{value:.6g}" for value in row))
     write_text(table, "\n".join(lines) + "\n")
-    return temperature, {"ece_before": before.error, "ece_after": after.error, "voxels": int(truth.size)}
+    return calibration, {"ece_before": before.error, "ece_after": after.error, "voxels": int(truth.size)}
 
 
 FIELDS = ("counts", "confidence", "accuracy")
@@ -79,27 +80,28 @@ def main(cfg):
         mask = sample_mask(volume.array)
         image = NormalisedImage([(volume.array, *robust_scale(volume.array, mask))])
         familiar.append(describe(image, mask, volume.voxel_nm))
-    temperature, calibration = 1.0, {}
+    calibration, judged = Calibration(), {}
     if cfg.validation is not None:
         pairs = find_pairs(OmegaConf.to_container(cfg)["validation"], **codes)
-        temperature, calibration = calibrate(networks, looking, pairs, Path(cfg.out).with_suffix(".calibration.csv"))
+        calibration, judged = calibrate(networks, looking, pairs, Path(cfg.out).with_suffix(".calibration.csv"))
     sizes = {one["voxel_nm"] for one in familiar if one["voxel_nm"]}
     path = save_bundle(
         cfg.out,
         [network.state_dict() for network in networks],
         network,
         looking,
-        temperature,
+        calibration,
         cfg.voxel_nm or (sizes.pop() if len(sizes) == 1 else None),
         OmegaConf.to_container(cfg.postprocess),
         familiar,
-        {"fits": [folder.name for folder in folders], "calibration": calibration, "note": cfg.note, "commit": commit()},
+        {"fits": [folder.name for folder in folders], "calibration": judged, "note": cfg.note, "commit": commit()},
         [dict(channel) for channel in OmegaConf.to_container(cfg)["reconstruction"]],
     )
-    said = (
-        f"; calibration error {calibration['ece_before']:.3f} -> {calibration['ece_after']:.3f}" if calibration else ""
-    )
-    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, temperature {temperature:.2f}{said}")
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    if judged:
+        offsets = ", ".join(f"{phase} {value:.2f}" for phase, value in zip(PHASES, calibration.offsets))
+        print(f"temperature {calibration.temperature:.2f}, offsets {offsets}")
+        print(f"calibration error {judged['ece_before']:.3f} -> {judged['ece_after']:.3f}")
 
 
 def commit() -> str:

@@ -107,7 +107,7 @@ def main(cfg):
             Looking(**looking),
             mask,
             instantiate(cfg.fusion),
-            bundles[0].temperature,
+            bundles[0].calibration,
             cfg.precision,
             cfg.device,
             cfg.max_memory_gb,

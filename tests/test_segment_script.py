@@ -9,6 +9,7 @@ import torch
 
 from batseg.command import CONF
 from batseg.inference.bundle import save_bundle
+from batseg.inference.calibration import Calibration
 from batseg.networks.unet3d import UNet3D
 from batseg.volumes import Volume, read_volume, write_volume
 
@@ -28,7 +29,9 @@ def bundle(tmp_path_factory):
     network = UNet3D(width=2)
     network(torch.randn(2, 1, 8, 16, 16))
     path = tmp_path_factory.mktemp("bundle") / "b.pt"
-    return save_bundle(path, [network.state_dict()], NETWORK, {"window": [8, 16, 16], "windows": "planes"}, 1.5, 61.0)
+    return save_bundle(
+        path, [network.state_dict()], NETWORK, {"window": [8, 16, 16], "windows": "planes"}, Calibration(1.5), 61.0
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """One file that holds everything needed to segment a tomogram on a new machine.
 
 Weights (float16; statistics and biases float32), the network's configuration, how it looks at a volume, label map,
-voxel size, temperature, post-processing, what its training tomograms look like, and provenance. Plain tensors, numbers
+voxel size, calibration, post-processing, what its training tomograms look like, and provenance. Plain tensors, numbers
 and text: it loads with `torch.load(weights_only=True)`.
 """
 
@@ -15,12 +15,13 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from batseg.inference.calibration import UNCHANGED, Calibration
 from batseg.phases import PHASES
 from batseg.volumes import InputError, replacing
 
 FORMAT = "batseg bundle 1"
 KEYS = {"weights", "network", "looking", "temperature", "voxel_nm", "normalisation", "label_map", "postprocess"}
-KEYS |= {"familiar", "reconstruction", "provenance"}
+KEYS |= {"offsets", "familiar", "reconstruction", "provenance"}
 ALLOWED = {"network": "batseg.networks.", "postprocess": "batseg.postprocessing."}
 """A bundle may come from elsewhere: it names no other code than this."""
 
@@ -31,7 +32,7 @@ class Bundle:
 
     networks: list[nn.Module]
     looking: Mapping
-    temperature: float
+    calibration: Calibration
     voxel_nm: float | None
     postprocess: Callable
     familiar: Sequence[Mapping]
@@ -47,7 +48,7 @@ def save_bundle(
     weights: Sequence[Mapping[str, torch.Tensor]],
     network: Mapping,
     looking: Mapping,
-    temperature: float = 1.0,
+    calibration: Calibration = UNCHANGED,
     voxel_nm: float | None = None,
     postprocess: Mapping | None = None,
     familiar: Sequence[Mapping] = (),
@@ -66,7 +67,8 @@ def save_bundle(
         "weights": [{name: _compact(tensor) for name, tensor in state.items()} for state in weights],
         "network": dict(network),
         "looking": dict(looking),
-        "temperature": float(temperature),
+        "temperature": float(calibration.temperature),
+        "offsets": list(map(float, calibration.offsets)),
         "voxel_nm": voxel_nm,
         "normalisation": "robust",
         "label_map": dict(enumerate(PHASES)),
@@ -109,7 +111,7 @@ def load_bundle(path: str | Path) -> Bundle:
     return Bundle(
         networks,
         content["looking"],
-        content["temperature"],
+        Calibration(content["temperature"], tuple(content["offsets"])),
         content["voxel_nm"],
         instantiate(content["postprocess"]),
         content["familiar"],

@@ -1,9 +1,9 @@
-"""Are the probabilities right? Reliability curve, expected calibration error, temperature scaling."""
+"""Are the probabilities right? Reliability curve, calibration error, and what mends it."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from batseg.phases import NOT_LABELLED
 
@@ -45,31 +45,60 @@ def reliability(truth: np.ndarray, probabilities: np.ndarray, bins: int = 15) ->
     return Reliability(counts, mean_confidence, accuracy)
 
 
-def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities to the power 1 / temperature, normalised over axis 0. The order of the phases stays."""
-    if temperature <= 0:
-        raise ValueError(f"temperature {temperature}: expected a positive number")
-    if temperature == 1:
-        return probabilities
-    powered = np.maximum(probabilities, SMALLEST) ** np.float32(1 / temperature)
-    return powered / powered.sum(0)
+@dataclass(frozen=True)
+class Calibration:
+    """What makes fused probabilities right: softmax((log p + offsets) / temperature).
+
+    A temperature alone changes no label. Offsets, one per phase (none: zeros), undo what class weights do: a network
+    that learns with rare phases weighted up names them too often. Source: vector scaling of Guo et al. 2017.
+    """
+
+    temperature: float = 1.0
+    offsets: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if self.temperature <= 0:
+            raise ValueError(f"temperature {self.temperature}: expected a positive number")
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (phase, ...), normalised over axis 0."""
+        if self.temperature == 1 and not any(self.offsets):
+            return probabilities
+        factors = np.exp(np.asarray(self.offsets or (0.0,) * len(probabilities), np.float32))
+        weighted = np.maximum(probabilities, SMALLEST) * factors.reshape(-1, *(1,) * (probabilities.ndim - 1))
+        powered = weighted ** np.float32(1 / self.temperature)
+        return powered / powered.sum(0)
 
 
-def fit_temperature(truth: np.ndarray, probabilities: np.ndarray, sample: int = 1_000_000) -> float:
-    """The temperature with the least negative log-likelihood on labelled voxels, between 0.2 and 5.
+UNCHANGED = Calibration()
 
-    At most about `sample` evenly spaced voxels take part. 1 if no voxel is labelled.
+
+def fit_calibration(truth: np.ndarray, probabilities: np.ndarray, sample: int = 1_000_000) -> Calibration:
+    """The calibration with the least negative log-likelihood on labelled voxels; temperature between 0.2 and 5.
+
+    At most about `sample` evenly spaced voxels take part. The first phase's offset is zero; without labelled voxels
+    nothing is changed.
     """
     known = np.flatnonzero(truth != NOT_LABELLED)
     known = known[:: max(1, known.size // sample)]
     if known.size == 0:
-        return 1.0
+        return UNCHANGED
     labels = truth.ravel()[known].astype(int)
     logs = np.log(np.maximum(probabilities.reshape(len(probabilities), -1)[:, known], SMALLEST)).astype(np.float64)
+    right = np.arange(len(logs))[:, None] == labels
 
-    def loss(log_temperature: float) -> float:
-        scaled = logs / np.exp(log_temperature)
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        """Mean negative log-likelihood and its gradient over (log of 1 / temperature, offsets / temperature)."""
+        sharpness = np.exp(parameters[0])
+        scaled = logs * sharpness
+        scaled[1:] += parameters[1:, None]
         scaled -= scaled.max(0)
-        return float(np.mean(np.log(np.exp(scaled).sum(0)) - scaled[labels, np.arange(labels.size)]))
+        total = np.exp(scaled).sum(0)
+        excess = np.exp(scaled) / total - right
+        slopes = np.append(sharpness * (excess * logs).sum(0).mean(), excess[1:].mean(1))
+        return float(np.mean(np.log(total) - (scaled * right).sum(0))), slopes
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.2), np.log(5)), method="bounded").x))
+    bounds = [(-np.log(5), np.log(5))] + [(-5.0, 5.0)] * (len(logs) - 1)
+    found = minimize(loss, np.zeros(len(logs)), jac=True, bounds=bounds, method="L-BFGS-B").x
+    temperature = float(np.exp(-found[0]))
+    return Calibration(temperature, (0.0, *(float(value) * temperature for value in found[1:])))

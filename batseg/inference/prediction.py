@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from batseg.inference.calibration import tempered
+from batseg.inference.calibration import UNCHANGED, Calibration
 from batseg.inference.forward import Forward
 from batseg.inference.fusion import Fusion, MeanSoftmax
 from batseg.inference.precision import choose_precision
@@ -44,7 +44,7 @@ def predict(
     halo: int = 24,
     window_fit: str = "error",
     mirror: str = "",
-    temperature: float = 1.0,
+    calibration: Calibration = UNCHANGED,
     precision: str = "auto",
     batch_size: int = 1,
     device: str | torch.device | None = None,
@@ -58,7 +58,7 @@ def predict(
     window : thin-first (thin, a, b).
     windows : "windows", or "planes": whole planes, of which window[0] make one window.
     mirror : network axes (t, a, b) whose mirrored copies are averaged too.
-    temperature : softens (> 1) or sharpens the fused probabilities; labels stay.
+    calibration : makes the fused probabilities right.
     precision : "fp32", "bf16", or "auto", see `choose_precision`.
 
     Voxels outside `mask` get label 255. Raises InputError for a window that exceeds the volume (see `fit_window`), for
@@ -87,18 +87,18 @@ def predict(
             winners.append(winner)
     if total is None:
         raise InputError("no voxel is inside the mask")
-    return fused(total, winners, fusion, temperature, mask)
+    return fused(total, winners, fusion, calibration, mask)
 
 
 def fused(
     mean: np.ndarray,
     winners: Sequence[np.ndarray],
     fusion: Fusion,
-    temperature: float = 1.0,
+    calibration: Calibration = UNCHANGED,
     mask: np.ndarray | None = None,
 ) -> Prediction:
     """The prediction from the mean of the directions' terms (phase, z, y, x) and each direction's labels."""
-    probabilities = tempered(fusion.finish(torch.from_numpy(mean), 0).numpy(), temperature)
+    probabilities = calibration(fusion.finish(torch.from_numpy(mean), 0).numpy())
     labels = probabilities.argmax(0).astype(np.uint8)
     disagreement = pair_disagreement(winners)
     if mask is not None:

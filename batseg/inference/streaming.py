@@ -19,6 +19,7 @@ import zarr
 from torch import nn
 from zarr.codecs import BloscCodec
 
+from batseg.inference.calibration import UNCHANGED, Calibration
 from batseg.inference.forward import Forward
 from batseg.inference.fusion import Fusion, MeanSoftmax
 from batseg.inference.memory import give_back_memory, peak_resident_bytes
@@ -44,7 +45,7 @@ def segment(
     looking: Looking,
     mask: np.ndarray | None = None,
     fusion: Fusion | None = None,
-    temperature: float = 1.0,
+    calibration: Calibration = UNCHANGED,
     precision: str = "auto",
     device: str | torch.device | None = None,
     max_memory_gb: float = 4.0,
@@ -65,7 +66,7 @@ def segment(
     for direction in looking.directions:
         planned_grid(image.shape[-3:], direction, looking)  # a window that does not fit is refused before all work
     out, fusion = Path(out), fusion or MeanSoftmax()
-    settings = {**asdict(looking), "fusion": repr(fusion), "temperature": temperature, "precision": precision}
+    settings = {**asdict(looking), "fusion": repr(fusion), **asdict(calibration), "precision": precision}
     settings = json.loads(json.dumps({**settings, "shape": image.shape, **(identity or {})}, default=str))
     if finished(out, settings):
         log.info("%s is there already", out)
@@ -84,7 +85,7 @@ def segment(
     plan = Plan(**state["plan"])
     forward.use(plan.precision)
     sweep_directions(forward, image, looking, mask, fusion, plan, work, state, description)
-    fuse_directions(image.shape[-3:], looking, mask, fusion, temperature, plan, work, state, rule, description)
+    fuse_directions(image.shape[-3:], looking, mask, fusion, calibration, plan, work, state, rule, description)
     for name in OUTPUTS:
         if (work / f"{name}.zarr").exists():
             shutil.rmtree(out / f"{name}.zarr", ignore_errors=True)
@@ -150,7 +151,7 @@ def fuse_directions(
     looking: Looking,
     mask: np.ndarray | None,
     fusion: Fusion,
-    temperature: float,
+    calibration: Calibration,
     plan: Plan,
     work: Path,
     state: dict,
@@ -180,7 +181,7 @@ def fuse_directions(
                         winners.append(probabilities.argmax(0).astype(np.uint8))
                         mean = mean + fusion.direction_term(torch.from_numpy(probabilities)).numpy() / len(stores)
                     inside = None if mask is None else np.asarray(mask[part])
-                    result = fused(mean, winners, fusion, temperature, inside)
+                    result = fused(mean, winners, fusion, calibration, inside)
                     place = (..., slice(low - first, low - first + part[0].stop - low), part[1], slice(None))
                     whole = (*part, slice(None))
                     slab["labels"][place] = result.labels if rule is None else rule(result.labels, whole)

@@ -3,11 +3,13 @@ import pytest
 import torch
 
 from batseg.inference.bundle import load_bundle, save_bundle
+from batseg.inference.calibration import Calibration
 from batseg.networks.unet3d import UNet3D
 from batseg.volumes import InputError
 
 NETWORK = {"_target_": "batseg.networks.unet3d.UNet3D", "width": 2}
 LOOKING = {"window": [8, 16, 16], "windows": "planes"}
+CALIBRATION = Calibration(1.5, (0.0, 0.1, -0.2, -0.7))
 
 
 def trained(seed=0, width=2):
@@ -21,12 +23,14 @@ def test_a_bundle_gives_back_the_network_within_half_precision_and_the_rest_as_i
     network = trained()
     familiar = [{"histogram": [0.5, 0.5], "spectrum": [0.0], "blur": 0.2, "voxel_nm": 61.0}]
     post = {"_target_": "batseg.postprocessing.GreyThreshold", "clusters": 5}
-    save_bundle(tmp_path / "b.pt", [network.state_dict()], NETWORK, LOOKING, 1.5, 61.0, post, familiar, {"note": "n"})
+    save_bundle(
+        tmp_path / "b.pt", [network.state_dict()], NETWORK, LOOKING, CALIBRATION, 61.0, post, familiar, {"note": "n"}
+    )
     bundle = load_bundle(tmp_path / "b.pt")
     image = torch.randn(1, 1, 8, 16, 16)
     with torch.no_grad():
         assert torch.allclose(bundle.networks[0](image), network(image), atol=0.02)
-    assert (bundle.looking, bundle.temperature, bundle.voxel_nm) == (LOOKING, 1.5, 61.0)
+    assert (bundle.looking, bundle.calibration, bundle.voxel_nm) == (LOOKING, CALIBRATION, 61.0)
     assert bundle.postprocess.clusters == 5
     assert bundle.familiar == familiar
     assert bundle.provenance["note"] == "n"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from batseg.inference.calibration import fit_temperature, reliability, tempered
+from batseg.inference.calibration import Calibration, fit_calibration, reliability
 
 
 def drawn(sharpness, count=200_000, seed=0):
@@ -9,7 +9,7 @@ def drawn(sharpness, count=200_000, seed=0):
     rng = np.random.default_rng(seed)
     true = rng.dirichlet([0.6] * 4, count).T
     labels = (true.cumsum(0) < rng.random(count)).sum(0).clip(0, 3).astype(np.uint8)
-    return labels, tempered(true, 1 / sharpness)
+    return labels, Calibration(1 / sharpness)(true)
 
 
 def test_true_probabilities_have_no_calibration_error():
@@ -22,15 +22,25 @@ def test_overconfident_probabilities_are_found_and_cured_by_their_temperature():
     before = reliability(truth, probabilities)
     filled = before.counts > 1000
     assert (before.confidence > before.accuracy)[filled].mean() > 0.9
-    temperature = fit_temperature(truth, probabilities)
-    assert temperature == pytest.approx(2.0, rel=0.05)
-    assert reliability(truth, tempered(probabilities, temperature)).error < 0.2 * before.error
+    calibration = fit_calibration(truth, probabilities)
+    assert calibration.temperature == pytest.approx(2.0, rel=0.05)
+    assert calibration.offsets == pytest.approx((0, 0, 0, 0), abs=0.03)
+    assert reliability(truth, calibration(probabilities)).error < 0.2 * before.error
+
+
+def test_a_phase_that_is_named_too_often_is_found_and_its_fraction_mended():
+    truth, right = drawn(1.0)
+    often = Calibration(offsets=(0.0, 0.0, 0.5, 1.0))(right)
+    calibration = fit_calibration(truth, often)
+    assert calibration.offsets == pytest.approx((0, 0, -0.5, -1.0), abs=0.03)
+    assert np.allclose(calibration(often), right, atol=0.02)
 
 
 def test_a_temperature_changes_no_label():
     _, probabilities = drawn(1.0, 1000)
-    assert (tempered(probabilities, 3.0).argmax(0) == probabilities.argmax(0)).all()
-    assert np.allclose(tempered(probabilities, 3.0).sum(0), 1)
+    softer = Calibration(3.0)(probabilities)
+    assert (softer.argmax(0) == probabilities.argmax(0)).all()
+    assert np.allclose(softer.sum(0), 1)
 
 
 def test_the_error_of_a_small_example_is_the_one_worked_out_by_hand():
@@ -44,4 +54,4 @@ def test_the_error_of_a_small_example_is_the_one_worked_out_by_hand():
 def test_without_labels_there_is_no_error_and_nothing_to_scale():
     truth, probabilities = np.full(5, 255), np.full((4, 5), 0.25)
     assert np.isnan(reliability(truth, probabilities).error)
-    assert fit_temperature(truth, probabilities) == 1.0
+    assert fit_calibration(truth, probabilities) == Calibration()

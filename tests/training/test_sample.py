@@ -21,7 +21,11 @@ def settings(folder, **changes) -> dict:
     cfg = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["real", "evaluation", "synthetic"]))
     for part in cfg.values():
         part |= {"count": 1, "shape": [16, 40, 40], "diameter_px": part["diameter_px"] and 30}
-    return cfg | {"folder": folder, "voxel_nm": 61.0, "seed": 0, "workers": 1, "style": {}} | changes
+    return (
+        cfg
+        | {"folder": folder, "voxel_nm": 61.0, "seed": 0, "workers": 1, "style": {}, "images": {"image": {}}}
+        | changes
+    )
 
 
 @pytest.mark.slow
