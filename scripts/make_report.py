@@ -74,11 +74,15 @@ def main(cfg):
     rows = table_1(baselines | {name: mean_over_seeds(seeds) for name, seeds in results.items()})
     write_csv(out.with_name("table.csv"), rows)
 
-    truth = read_labels(volume["truth"]).array
-    shown = {"truth": truth, "k-means": baseline_labels["k-means"]}
+    image, truth = read_image(volume["image"]).array, read_labels(volume["truth"])
+    shown = {"k-means": baseline_labels["k-means"]}
     for name in results:
         shown[name] = read_volume(runs / "rows" / name / f"seed{results[name][0]['seed']}" / "labels.tif").array
-    slices = save_figure(orthogonal_slices(read_image(volume["image"]).array, shown), out.with_name("slices"))
+    shown |= {name: read_labels(path).array for name, path in (cfg.further or {}).items()}
+    if len(truth.array) < len(image):  # a range of slices is labelled: the others are not shown
+        labelled = slice(*truth.provenance["slice_range"])
+        image, shown = image[labelled], {name: labels[labelled] for name, labels in shown.items()}
+    slices = save_figure(orthogonal_slices(image, {"truth": truth.array} | shown), out.with_name("slices"))
     losses = save_figure(curves(training_curves(results), "step", "training loss"), out.with_name("training"))
 
     text = ["Dice on the evaluation volume; the paper's values (its Table 1, measured data) stand beside ours."]
