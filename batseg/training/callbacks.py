@@ -108,12 +108,14 @@ class TrainingProgress(Callback):
             return
         total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.estimated_stepping_batches)
         self.bar = self.stack.enter_context(progress_bar(self.description, total))
-        if trainer.global_step:
-            self.bar.advance(trainer.global_step)
+        self.shown = trainer.global_step
+        if self.shown:
+            self.bar.advance(self.shown)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
         if self.bar is not None:
-            self.bar.advance()
+            self.bar.advance(trainer.global_step - self.shown)  # several a batch with several optimizers
+            self.shown = trainer.global_step
 
     def on_train_end(self, trainer, module) -> None:
         self.stack.close()
