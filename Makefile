@@ -12,7 +12,6 @@ test: $(READY)
 
 test-all: $(READY)
 	@$(BIN)/python -m pytest -m slow
-	@$(BIN)/python -m pytest -m '' --nbmake --nbmake-timeout=600 notebooks
 
 check: $(READY)
 	@$(BIN)/ruff format --check .
