@@ -1,4 +1,7 @@
-"""Imitate measured scans. Example: python scripts/match_scan.py raw=scan.h5 labels=a.tif out=conf/scan/mine.yaml"""
+"""Imitate measured scans. Example: python scripts/match_scan.py raw=scan.h5 labels=a.tif out=conf/scan/mine.yaml
+
+Where the projections are gone: image=tomogram.tif in place of raw.
+"""
 
 from concurrent.futures import ProcessPoolExecutor
 from glob import glob
@@ -16,36 +19,59 @@ from batseg.report.imitation import gallery, imitation_figure
 from batseg.resolution import inscribed_block, shell_correlation
 from batseg.tomography.exchange import read_scan
 from batseg.tomography.gap import power_spectrum
-from batseg.tomography.imitation import Imitation, as_ranges, compare_reconstructed, imitate, write_ranges
+from batseg.tomography.imitation import (
+    Imitation,
+    as_ranges,
+    compare_reconstructed,
+    imitate,
+    imitate_tomogram,
+    write_ranges,
+)
 from batseg.tomography.reconstruction import examine, reconstruct
 from batseg.tomography.scan import ScanConditions, middle_conditions
-from batseg.volumes import InputError, read_labels, write_json, write_text
+from batseg.volumes import InputError, read_image, read_labels, write_json, write_text
 
 
 def match_one(path: str, cfg: dict) -> tuple[ScanConditions, dict, tuple]:
     """Imitate one scan and write its report; conditions, numbers, and a slice of either tomogram come back."""
-    scan = read_scan(path)
     labels = read_labels(cfg["labels"], cfg["label_map"]).array
+    settings = {key: cfg[key] for key in ("seed", "same_structure", "fitted", "rows", "rounds")}
+    imitation, tomograms, numbers = (from_scan if cfg["raw"] else from_tomogram)(path, labels, cfg, settings)
+    numbers = {**imitation.numbers, **numbers}
+    folder = Path(cfg["report"])
+    write_json(folder / f"{numbers['scan']}.json", {**numbers, "conditions": imitation.conditions.record()})
+    save_figure(report_figure(imitation, "1/cm" if cfg["raw"] else "normalised"), folder / numbers["scan"])
+    return imitation.conditions, numbers, tuple(volume[len(volume) // 2] for volume in tomograms)
+
+
+def from_scan(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple[Imitation, tuple, dict]:
+    """The imitation of a raw scan, measured and simulated tomogram to show, numbers of the full reconstruction."""
+    scan = read_scan(path)
     found = examine(scan) if cfg["move"] else None
     alignment = None if found is None else found.alignment
     imitation = imitate(
         scan,
         labels,
-        start=middle_conditions(cfg["scan"]),
-        **{key: cfg[key] for key in ("seed", "same_structure", "fitted", "rows", "rounds")},
+        middle_conditions(cfg["scan"]),
+        **settings,
         jitter_px=None if alignment is None else movement(alignment),
         axis=None if alignment is None else alignment.axis,
     )
-    folder, numbers = Path(cfg["report"]), imitation.numbers
-    slices = tuple(volume[len(volume) // 2] for volume in (imitation.measured, imitation.simulated))
-    if found is not None and (labels == NOT_LABELLED).any():
-        tomogram = reconstruct(scan, found).array
-        simulated, apart = compare_reconstructed(tomogram, labels, scan.pixel_nm, imitation.conditions, cfg["seed"])
-        slices = tuple(volume[len(volume) // 2] for volume in (tomogram, simulated))
-        numbers |= {"auc_reconstructed": apart.auc, "auc_reconstructed_spread": apart.spread}
-    write_json(folder / f"{scan.name}.json", {**numbers, "conditions": imitation.conditions.record()})
-    save_figure(report_figure(imitation), folder / scan.name)
-    return imitation.conditions, numbers, slices
+    if found is None or not (labels == NOT_LABELLED).any():
+        return imitation, (imitation.measured, imitation.simulated), {}
+    tomogram = reconstruct(scan, found).array
+    simulated, apart = compare_reconstructed(tomogram, labels, scan.pixel_nm, imitation.conditions, cfg["seed"])
+    return imitation, (tomogram, simulated), {"auc_reconstructed": apart.auc, "auc_reconstructed_spread": apart.spread}
+
+
+def from_tomogram(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple[Imitation, tuple, dict]:
+    """The imitation of a reconstruction."""
+    volume = read_image(path, cfg["voxel_nm"])
+    if volume.voxel_nm is None:
+        raise InputError(f"{path}: the voxel size is not known; give voxel_nm=...")
+    start = middle_conditions(cfg["scan"])
+    imitation = imitate_tomogram(volume, labels, start, **settings, filter=cfg["filter"], name=Path(path).stem)
+    return imitation, (imitation.measured, imitation.simulated), {}
 
 
 def movement(alignment) -> float:
@@ -53,7 +79,7 @@ def movement(alignment) -> float:
     return float(np.sqrt((alignment.shift_columns.var() + alignment.shift_rows.var()) / 2))
 
 
-def report_figure(imitation: Imitation):
+def report_figure(imitation: Imitation, unit: str):
     """Measured beside imitated, in slices and curves."""
     numbers, pairs = imitation.numbers, ("measured", "simulated")
     volumes = {name: getattr(imitation, name) for name in pairs}
@@ -62,8 +88,13 @@ def report_figure(imitation: Imitation):
         {name: volume[len(volume) // 2] for name, volume in volumes.items()},
         {name: volume[masks[name]] for name, volume in volumes.items()},
         {name: power_spectrum(volume, masks[name]) for name, volume in volumes.items()},
-        {name: half_set_correlation(getattr(imitation, f"{name}_halves"), masks[name]) for name in pairs},
+        {
+            name: half_set_correlation(halves, masks[name])
+            for name in pairs
+            if (halves := getattr(imitation, f"{name}_halves"))
+        },
         f"{numbers['scan']}: a classifier tells patches of the two apart with AUC {numbers['auc']:.2f}",
+        unit,
     )
 
 
@@ -78,7 +109,10 @@ def half_set_correlation(halves: tuple, mask: np.ndarray) -> tuple[np.ndarray, n
 @command("match_scan")
 def main(cfg):
     cfg = hydra.utils.instantiate(cfg, _convert_="all")
-    paths = sorted(glob(cfg["raw"])) or [cfg["raw"]]
+    if bool(cfg["raw"]) == bool(cfg["image"]):
+        raise InputError("give either raw=..., the projections, or image=..., a tomogram")
+    pattern = cfg["raw"] or cfg["image"]
+    paths = sorted(glob(pattern)) or [pattern]
     if Path(cfg["out"]).suffix != ".yaml":
         raise InputError(f"out must be a .yaml file, got {cfg['out']}")
     if cfg["workers"] > 1 and len(paths) > 1:

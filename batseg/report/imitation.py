@@ -19,7 +19,8 @@ def imitation_figure(
 ) -> Figure:
     """One row of slices, one of curves; keys name the curves (measured, simulated).
 
-    `greys` are grey values inside the sample, `spectra` (frequency 1/pixel, power), `correlations` (frequency, FSC).
+    `greys` are grey values inside the sample, `spectra` (frequency 1/pixel, power), `correlations` (frequency, FSC),
+    empty where there are no half-sets.
     """
     figure, axes = plt.subplot_mosaic(
         [list("aaabbb"), list("ccddee")], figsize=(10, 8), layout="constrained", height_ratios=(1.6, 1)
@@ -36,8 +37,11 @@ def imitation_figure(
     axes["d"].set(xlabel="frequency, 1/pixel", title="power spectrum")
     for name, (frequency, correlation) in correlations.items():
         axes["e"].plot(frequency, correlation, label=name)
-    axes["e"].axhline(0.143, color="0.7", lw=0.8)
-    axes["e"].set(xlabel="frequency, 1/pixel", ylim=(-0.1, 1.05), title="FSC of odd and even projections")
+    if correlations:
+        axes["e"].axhline(0.143, color="0.7", lw=0.8)
+        axes["e"].set(xlabel="frequency, 1/pixel", ylim=(-0.1, 1.05), title="FSC of odd and even projections")
+    else:
+        axes["e"].axis("off")
     axes["c"].legend()
     figure.suptitle(title)
     return figure

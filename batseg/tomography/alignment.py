@@ -20,6 +20,8 @@ FORWARD = 1.3
 DRIFT_TERMS = 9
 """Cosine terms over the scan that count as slow drift; the rounds find faster movement, these have their own step."""
 
+FRAMES_AT_ONCE = 64
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -71,8 +73,11 @@ def align(
 
 def line_integrals(relative: np.ndarray, alignment: Alignment, binning: int = 1) -> np.ndarray:
     """Sinograms (row, angle, column) of -log transmission, illumination divided out and vertical movement undone."""
-    beam = 1 + np.tensordot(alignment.amplitudes.astype(np.float32), bin_frames(alignment.modes, binning), 1)
-    frames = -np.log(np.clip(relative / beam, SMALLEST_TRANSMISSION, None))
+    frames = np.tensordot(alignment.amplitudes.astype(np.float32), bin_frames(alignment.modes, binning), 1)
+    frames += 1
+    np.divide(relative, frames, out=frames)
+    np.clip(frames, SMALLEST_TRANSMISSION, None, out=frames)
+    np.negative(np.log(frames, out=frames), out=frames)
     return shift_rows(frames, alignment.shift_rows / binning).transpose(1, 0, 2)
 
 
@@ -105,11 +110,16 @@ def shift_rows(frames: np.ndarray, shifts: np.ndarray, margin: int = 8) -> np.nd
         return frames
     rows = frames.shape[1]
     margin = min(margin, rows - 1)
-    padded = np.pad(frames, ((0, 0), (margin, margin), (0, 0)), mode="reflect")
-    length = padded.shape[1]
+    length = rows + 2 * margin
     phase = np.exp(2j * np.pi * np.outer(shifts, np.fft.rfftfreq(length))).astype(np.complex64)
-    spectrum = scipy.fft.rfft(padded, axis=1, workers=-1) * phase[:, :, None]
-    return np.ascontiguousarray(scipy.fft.irfft(spectrum, length, axis=1, workers=-1)[:, margin : margin + rows])
+    shifted = np.empty(frames.shape, np.float32)
+    for start in range(0, len(frames), FRAMES_AT_ONCE):
+        part = slice(start, start + FRAMES_AT_ONCE)
+        padded = np.pad(frames[part], ((0, 0), (margin, margin), (0, 0)), mode="reflect")
+        spectrum = scipy.fft.rfft(padded, axis=1, workers=-1)
+        spectrum *= phase[part, :, None]
+        shifted[part] = scipy.fft.irfft(spectrum, length, axis=1, workers=-1)[:, margin : margin + rows]
+    return shifted
 
 
 def bin_frames(frames: np.ndarray, binning: int) -> np.ndarray:
@@ -117,6 +127,8 @@ def bin_frames(frames: np.ndarray, binning: int) -> np.ndarray:
 
     Fewer than 16 rows are averaged along columns only.
     """
+    if binning == 1:
+        return frames
     count, rows, columns = frames.shape
     down = binning if rows >= 16 else 1
     cut = frames[:, : rows // down * down, : columns // binning * binning]
@@ -146,12 +158,16 @@ def _refine(
     state: Alignment, relative: np.ndarray, angles_rad: np.ndarray, move: bool, binning: int
 ) -> tuple[Alignment, np.ndarray]:
     """One round: reconstruct, project, solve for amplitudes and movement. Also what the illumination leaves."""
-    sinograms, modes = line_integrals(relative, state, binning), bin_frames(state.modes, binning)
+    modes = bin_frames(state.modes, binning)
     size = relative.shape[2]
     beam = ParallelBeam(size, angles_rad, binned_column(state.axis + state.shift_columns, binning))
-    again = beam.project(beam.fbp(sinograms) * _sample_mask(state, size, binning)).transpose(1, 0, 2)
-    again = shift_rows(np.ascontiguousarray(again), -state.shift_rows / binning)
-    misfit = relative * np.exp(again) - 1
+    slices = beam.fbp(line_integrals(relative, state, binning))
+    slices *= _sample_mask(state, size, binning)
+    again = shift_rows(np.ascontiguousarray(beam.project(slices).transpose(1, 0, 2)), -state.shift_rows / binning)
+    del slices
+    misfit = np.exp(again)
+    misfit *= relative
+    misfit -= 1
     rows = move and relative.shape[1] >= 8
     amplitudes, step = _solve(misfit, again, modes, [True] * move + [True] * rows)
     moved, vertical = state, state.shift_rows
@@ -160,7 +176,7 @@ def _refine(
     if rows:
         vertical = vertical + FORWARD * binning * np.clip(step[:, 1], -0.5, 0.5)
         vertical = vertical - vertical.mean()
-    left = misfit - np.tensordot(amplitudes.astype(np.float32), modes, 1)
+    left = np.subtract(misfit, np.tensordot(amplitudes.astype(np.float32), modes, 1), out=misfit)
     misfits = [*state.misfit, float(left.std())]
     # Binned modes are not orthonormal, but the amplitudes hold for the unbinned ones as they are.
     return replace(moved, shift_rows=vertical, amplitudes=amplitudes, misfit=misfits), left
@@ -267,8 +283,8 @@ def _solve(
     normal = np.zeros((count, known + steps, known + steps))
     right = np.zeros((count, known + steps))
     normal[:, :known, :known] = flat_modes @ flat_modes.T
-    for start in range(0, count, 64):
-        part = slice(start, start + 64)
+    for start in range(0, count, FRAMES_AT_ONCE):
+        part = slice(start, start + FRAMES_AT_ONCE)
         target = gaussian_filter(misfit[part], (0, smooth, smooth)).reshape(-1, flat_modes.shape[1])
         right[part, :known] = target @ flat_modes.T
         slopes = np.gradient(gaussian_filter(again[part], (0, smooth, smooth)), axis=(2, 1)[:steps]) if steps else []

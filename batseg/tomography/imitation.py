@@ -1,11 +1,11 @@
 """Imitate a measured scan: estimate its conditions, simulate a structure under them, and compare the two."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
-from batseg.normalisation import sample_mask
+from batseg.normalisation import normalise, sample_mask
 from batseg.phases import NOT_LABELLED
 from batseg.tomography.centre import mirror_axis
 from batseg.tomography.corrections import flat_field
@@ -15,6 +15,7 @@ from batseg.tomography.gap import Gap, gap
 from batseg.tomography.matching import FITTED, fit_conditions, plain_tomogram, value_of, with_values
 from batseg.tomography.scan import ScanConditions, simulate_scan
 from batseg.tomography.synthetic import simulate_tomogram, turn_cylinder
+from batseg.volumes import InputError, Volume
 
 WIDTH = 128
 """Columns of the stand-in structure: its scan costs a second, and edges, noise and texture do not depend on it."""
@@ -25,7 +26,7 @@ WHOLE, HALVES = (slice(None),), (slice(0, None, 2), slice(1, None, 2))
 
 @dataclass(frozen=True)
 class Imitation:
-    """What came of imitating one scan: conditions, report in numbers, both tomograms, their masks and half-sets."""
+    """What came of imitating one scan: conditions, report in numbers, both tomograms, their masks, half-sets if any."""
 
     conditions: ScanConditions
     numbers: dict
@@ -33,8 +34,8 @@ class Imitation:
     simulated: np.ndarray
     measured_mask: np.ndarray
     simulated_mask: np.ndarray
-    measured_halves: tuple[np.ndarray, np.ndarray]
-    simulated_halves: tuple[np.ndarray, np.ndarray]
+    measured_halves: tuple[np.ndarray, ...] = ()
+    simulated_halves: tuple[np.ndarray, ...] = ()
 
 
 def first_conditions(scan: Scan, start: ScanConditions, axis: float) -> ScanConditions:
@@ -73,46 +74,107 @@ def imitate(
     turned to a cylinder of at most 128 columns; with `same_structure` the labels are those of the measured sample,
     slice by slice, and are scanned as they are. `jitter_px` is the movement between projections if it is known.
     """
-    columns = scan.shape[2]
     if axis is None:
         axis = raw_axis(scan)
-    middle = slice(max(0, scan.shape[1] // 2 - rows // 2), scan.shape[1] // 2 - rows // 2 + rows)
+    middle = _middle_rows(scan.shape[1], rows)
     measured = plain_tomogram(scan, axis)[middle]
-    if same_structure:
-        if structure.shape != (scan.shape[1], columns, columns):
-            raise ValueError(
-                f"labels of the same sample must be {(scan.shape[1], columns, columns)}: {structure.shape}"
-            )
-        structure = np.ascontiguousarray(structure[middle])
-        mask = structure != NOT_LABELLED
-    else:
-        mask = np.array(sample_mask(measured))
-        width = min(WIDTH, columns)
-        structure = structure if (structure == NOT_LABELLED).any() else turn_cylinder(structure, width - 24, width)
-        structure = np.ascontiguousarray(structure[: max(rows, 16)])
-    inside = structure != NOT_LABELLED
+    structure, mask = _stand_in(structure, measured, middle, (scan.shape[1], *measured.shape[1:]), same_structure)
     conditions = first_conditions(scan, start, axis)
     if jitter_px is not None:
         conditions = with_values(conditions, {"motion.jitter_px": jitter_px})
-    pixel_nm = scan.pixel_nm or 1.0
 
     def tomograms(trial: ScanConditions, noise: int, parts: Sequence[slice]) -> list[np.ndarray]:
-        simulated = simulate_scan(structure, pixel_nm, trial, np.random.default_rng((seed, noise)))
-        off_centre = (structure.shape[2] - 1) / 2 + trial.motion.axis_offset_px
-        return [plain_tomogram(simulated, off_centre, part=part) for part in parts]
+        return _scanned(structure, scan.pixel_nm or 1.0, trial, (seed, noise), parts)
 
-    conditions, numbers = fit_conditions(
-        measured,
-        mask,
-        lambda trial: (tomograms(trial, 0, WHOLE)[0], inside),
-        conditions,
-        tuple(fitted),
-        rounds,
-    )
-    simulated, *simulated_halves = tomograms(conditions, 1, (*WHOLE, *HALVES))
-    apart: Gap = gap(measured, simulated, mask, inside)
-    numbers |= {"scan": scan.name, "auc": apart.auc, "auc_spread": apart.spread, "patches": apart.patches}
     halves = tuple(plain_tomogram(scan, axis, part=part)[middle] for part in HALVES)
+    return _fitted(scan.name, measured, mask, structure, tomograms, conditions, fitted, rounds, halves)
+
+
+def imitate_tomogram(
+    tomogram: Volume,
+    structure: np.ndarray,
+    start: ScanConditions,
+    seed: int = 0,
+    same_structure: bool = False,
+    fitted: Sequence[str] = FITTED,
+    rows: int = 32,
+    rounds: int = 4,
+    filter: str = "hann",
+    name: str = "tomogram",
+) -> Imitation:
+    """`imitate` where only a reconstruction is left, reconstructed with `filter` by whatever software.
+
+    Grey values may have any unit and offset: measured and simulated are compared normalised. Beam, detector and
+    movement are those of `start` but for what is fitted; the trials are scanned without clouds and movement, which the
+    reconstruction is taken to have undone. There are no half-sets, so no Fourier shell correlation.
+    """
+    middle = _middle_rows(tomogram.shape[0], rows)
+    measured = np.asarray(tomogram.array[middle], np.float32)
+    structure, mask = _stand_in(structure, measured, middle, tomogram.shape, same_structure)
+    inside = structure != NOT_LABELLED
+    still = {"motion.jitter_px": 0.0, "motion.drift_px": 0.0, "motion.axis_offset_px": 0.0, "beam.cloud_spread": 0.0}
+
+    def tomograms(trial: ScanConditions, noise: int, parts: Sequence[slice]) -> list[np.ndarray]:
+        trial = with_values(trial, still)
+        images = _scanned(structure, tomogram.voxel_nm or 1.0, trial, (seed, noise), parts, filter)
+        return [normalise(image, inside) for image in images]
+
+    measured = normalise(measured, mask)
+    return _fitted(name, measured, mask, structure, tomograms, start, fitted, rounds)
+
+
+def _middle_rows(count: int, rows: int) -> slice:
+    first = max(0, count // 2 - rows // 2)
+    return slice(first, min(first + rows, count))
+
+
+def _stand_in(
+    structure: np.ndarray, measured: np.ndarray, middle: slice, shape: tuple[int, ...], same: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The labels to be scanned (255 outside), and the mask of the sample in the measured slices."""
+    if same:
+        if structure.shape != tuple(shape):
+            raise InputError(f"labels of the same sample must be {tuple(shape)}: {structure.shape}")
+        structure = np.ascontiguousarray(structure[middle])
+        return structure, structure != NOT_LABELLED
+    width = min(WIDTH, measured.shape[2])
+    structure = structure if (structure == NOT_LABELLED).any() else turn_cylinder(structure, width - 24, width)
+    return np.ascontiguousarray(structure[: max(len(measured), 16)]), np.array(sample_mask(measured))
+
+
+def _scanned(
+    structure: np.ndarray,
+    pixel_nm: float,
+    conditions: ScanConditions,
+    seed: tuple[int, int],
+    parts: Sequence[slice],
+    filter: str = "ram-lak",
+) -> list[np.ndarray]:
+    """Plain tomograms of a structure, one for each selection of projections."""
+    simulated = simulate_scan(structure, pixel_nm, conditions, np.random.default_rng(seed))
+    axis = (structure.shape[2] - 1) / 2 + conditions.motion.axis_offset_px
+    return [plain_tomogram(simulated, axis, part=part, filter=filter) for part in parts]
+
+
+def _fitted(
+    name: str,
+    measured: np.ndarray,
+    mask: np.ndarray,
+    structure: np.ndarray,
+    tomograms: Callable[[ScanConditions, int, Sequence[slice]], list[np.ndarray]],
+    start: ScanConditions,
+    fitted: Sequence[str],
+    rounds: int,
+    halves: tuple[np.ndarray, ...] = (),
+) -> Imitation:
+    """Fit the conditions, simulate once more with other random numbers, and judge."""
+    inside = structure != NOT_LABELLED
+    conditions, numbers = fit_conditions(
+        measured, mask, lambda trial: (tomograms(trial, 0, WHOLE)[0], inside), start, tuple(fitted), rounds
+    )
+    simulated, *simulated_halves = tomograms(conditions, 1, (*WHOLE, *HALVES) if halves else WHOLE)
+    apart: Gap = gap(measured, simulated, mask, inside)
+    numbers |= {"scan": name, "auc": apart.auc, "auc_spread": apart.spread, "patches": apart.patches}
     return Imitation(conditions, numbers, measured, simulated, mask, inside, halves, tuple(simulated_halves))
 
 

@@ -136,7 +136,9 @@ def fit_conditions(
     return with_values(start, values), report
 
 
-def plain_tomogram(scan: Scan, axis: float, threads: int = 0, part: slice = slice(None)) -> np.ndarray:
+def plain_tomogram(
+    scan: Scan, axis: float, threads: int = 0, part: slice = slice(None), filter: str = "ram-lak"
+) -> np.ndarray:
     """Tomogram (z, y, x) in 1/cm with nothing undone but flats, level, bad pixels, zingers and stripes: fast.
 
     Illumination and movement stay in, in measured and simulated scans alike, and must look alike there. `part` selects
@@ -152,4 +154,4 @@ def plain_tomogram(scan: Scan, axis: float, threads: int = 0, part: slice = slic
     lines -= (lines[:, :, :AIR_COLUMNS].mean(axis=(0, 2)) + lines[:, :, -AIR_COLUMNS:].mean(axis=(0, 2)))[:, None] / 2
     sinograms = suppress_stripes(lines)
     operator = ParallelBeam(sinograms.shape[2], np.asarray(scan.angles_rad)[part], axis, threads=threads)
-    return operator.fbp(sinograms) * np.float32(1e7 / (scan.pixel_nm or 1e7))
+    return operator.fbp(sinograms, filter) * np.float32(1e7 / (scan.pixel_nm or 1e7))

@@ -9,7 +9,7 @@ per plan); "astra" is ASTRA's linear (Joseph) projector on the CPU; "astra_cuda"
 projection of each is the adjoint of its own projection (exactly for the first two).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import astra
 import finufft
@@ -18,6 +18,7 @@ import scipy.fft
 
 BACKENDS = ("nufft", "astra", "astra_cuda")
 FILTERS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann", "none")
+PAIRS_AT_ONCE = 16
 
 
 class ParallelBeam:
@@ -72,18 +73,25 @@ class ParallelBeam:
         slices = _stack(slices, (self.size, self.size), "slices")
         if self.backend != "nufft":
             return _astra(self, slices, forward=True)
-        values = self._plan(2, (len(slices) + 1) // 2).execute(_pair(slices))
-        padded = np.zeros((len(values) if values.ndim > 1 else 1, len(self.angles_rad), self._length), np.complex64)
-        padded[..., self._kept] = values.reshape(*padded.shape[:2], -1) * self._phase
-        sinograms = scipy.fft.ifft(padded, axis=-1, workers=self._workers, overwrite_x=True)
-        return _unpair(sinograms[..., : self.columns], len(slices))
+
+        def project(part: np.ndarray, pairs: int) -> np.ndarray:
+            values = self._plan(2, pairs).execute(_pair(part, pairs))
+            padded = np.zeros((pairs, len(self.angles_rad), self._length), np.complex64)
+            padded[..., self._kept] = values.reshape(*padded.shape[:2], -1) * self._phase
+            return scipy.fft.ifft(padded, axis=-1, workers=self._workers, overwrite_x=True)[..., : self.columns]
+
+        return _in_groups(project, slices, self.shape)
 
     def backproject(self, sinograms: np.ndarray) -> np.ndarray:
         """Slices (n, size, size) = A' sinograms, float32, of sinograms (n, angle, column)."""
         sinograms = _stack(sinograms, self.shape, "sinograms")
         if self.backend != "nufft":
             return _astra(self, sinograms, forward=False)
-        return self._from_periodic(_pair(sinograms), len(sinograms))
+
+        def backproject(part: np.ndarray, pairs: int) -> np.ndarray:
+            return self._from_periodic(_pair(part, pairs))
+
+        return _in_groups(backproject, sinograms, (self.size, self.size))
 
     def fbp(self, sinograms: np.ndarray, filter: str = "ram-lak", cutoff: float = 1.0) -> np.ndarray:
         """Filtered back-projection (n, size, size) of sinograms (n, angle, column), value per pixel.
@@ -95,28 +103,35 @@ class ParallelBeam:
         weights = angle_weights(self.angles_rad).astype(np.float32)
         # Zero padding to twice the width keeps the ramp's long tails from wrapping round.
         length = _fast_even_length(2 * max(self.columns, self._length // 2))
-        response = filter_response(length, filter, cutoff).astype(np.float32)[: length // 2 + 1]
-        spectrum = scipy.fft.rfft(sinograms, length, axis=-1, workers=self._workers)
-        spectrum *= response * weights[:, None]
-        filtered = scipy.fft.irfft(spectrum, length, axis=-1, workers=self._workers, overwrite_x=True)
-        if self.backend != "nufft":
-            return _astra(self, filtered[..., : self.columns], forward=False)
+        response = filter_response(length, filter, cutoff).astype(np.float32)[: length // 2 + 1] * weights[:, None]
         # The filter's tails beside the detector reach the slice's corners: keep them, at negative columns too.
         beside = (self._length - self.columns) // 2
         columns = np.arange(self._length)
         columns[columns >= self.columns + beside] += length - self._length
-        return self._from_periodic(_pair(filtered[..., columns]), len(sinograms))
+
+        def filtered(part: np.ndarray) -> np.ndarray:
+            spectrum = scipy.fft.rfft(part, length, axis=-1, workers=self._workers)
+            spectrum *= response
+            return scipy.fft.irfft(spectrum, length, axis=-1, workers=self._workers, overwrite_x=True)
+
+        if self.backend != "nufft":
+            return _astra(self, filtered(sinograms)[..., : self.columns], forward=False)
+
+        def fbp(part: np.ndarray, pairs: int) -> np.ndarray:
+            return self._from_periodic(_pair(filtered(part)[..., columns], pairs))
+
+        return _in_groups(fbp, sinograms, (self.size, self.size))
 
     @property
     def _workers(self) -> int | None:
         return self.threads or None
 
-    def _from_periodic(self, sinograms: np.ndarray, count: int) -> np.ndarray:
+    def _from_periodic(self, sinograms: np.ndarray) -> np.ndarray:
         """Back-projection of paired sinograms whose columns repeat with the padded length."""
         spectrum = scipy.fft.fft(sinograms, self._length, axis=-1, norm="forward", workers=self._workers)
         values = (spectrum[..., self._kept] * self._phase.conj()).reshape(len(spectrum), -1)
         slices = self._plan(1, len(values)).execute(values if len(values) > 1 else values[0])
-        return _unpair(slices.reshape(-1, self.size, self.size), count)
+        return slices.reshape(-1, self.size, self.size)
 
     def _plan(self, kind: int, transforms: int) -> finufft.Plan:
         if (kind, transforms) not in self._plans:
@@ -210,16 +225,25 @@ def _stack(arrays: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
     return arrays
 
 
-def _pair(real: np.ndarray) -> np.ndarray:
-    """Two real arrays to one complex: the operator is real, so they come apart again."""
-    paired = np.zeros(((len(real) + 1) // 2, *real.shape[1:]), np.complex64)
-    paired.real = real[0::2]
+def _in_groups(operate: Callable, stack: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Real results (n, *shape) of an operation on complex pairs of slices, few pairs at a time, all groups equal.
+
+    What the operation needs beside its result so doesn't grow with the number of slices.
+    """
+    pairs = max(1, (len(stack) + 1) // 2)
+    each = -(-pairs // -(-pairs // PAIRS_AT_ONCE))
+    results = np.empty((len(stack), *shape), np.float32)
+    for start in range(0, len(stack), 2 * each):
+        result = results[start : start + 2 * each]
+        paired = operate(stack[start : start + 2 * each], each).reshape(-1, *shape)
+        result[0::2] = paired.real[: (len(result) + 1) // 2]
+        result[1::2] = paired.imag[: len(result) // 2]
+    return results
+
+
+def _pair(real: np.ndarray, pairs: int) -> np.ndarray:
+    """Two real arrays to one complex: the operator is real, so they come apart again. The last pairs may be empty."""
+    paired = np.zeros((pairs, *real.shape[1:]), np.complex64)
+    paired.real[: (len(real) + 1) // 2] = real[0::2]
     paired.imag[: len(real) // 2] = real[1::2]
     return paired
-
-
-def _unpair(paired: np.ndarray, count: int) -> np.ndarray:
-    real = np.empty((count, *paired.shape[1:]), np.float32)
-    real[0::2] = paired.real
-    real[1::2] = paired.imag[: count // 2]
-    return real
