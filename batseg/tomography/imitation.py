@@ -112,7 +112,14 @@ def imitate_tomogram(
     measured = np.asarray(tomogram.array[middle], np.float32)
     structure, mask = _stand_in(structure, measured, middle, tomogram.shape, same_structure)
     inside = structure != NOT_LABELLED
-    still = {"motion.jitter_px": 0.0, "motion.drift_px": 0.0, "motion.axis_offset_px": 0.0, "beam.cloud_spread": 0.0}
+    undone = (
+        "motion.jitter_px",
+        "motion.drift_px",
+        "motion.axis_offset_px",
+        "beam.cloud_spread",
+        "detector.zingers_per_frame",
+    )
+    still = dict.fromkeys(undone, 0.0)
 
     def tomograms(trial: ScanConditions, noise: int, parts: Sequence[slice]) -> list[np.ndarray]:
         trial = with_values(trial, still)
