@@ -7,15 +7,13 @@ Several seeds: stylized='[stylized0, stylized1, stylized2]'; the table then has 
 import csv
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
 
 from batseg.command import command
 from batseg.evaluation.style import describe_style, pooled, style_distance
-from batseg.phases import CBD, COLOURS, NOT_LABELLED, PHASES, SILICON
 from batseg.progress import track
-from batseg.report.figures import phase_legend, save_figure, show_labels
+from batseg.report.figures import save_figure
+from batseg.report.style import style_figure
 from batseg.subvolumes import find_pairs
 from batseg.training.fit import use_cores
 from batseg.training.realness import fresh_discriminator_accuracy
@@ -47,7 +45,8 @@ def main(cfg):
     write_json(out / "style.json", {"distances": distances, "discriminator_accuracy": accuracy, "means": values})
     write_table(out / "values.csv", values)
     write_table(out / "distances.csv", distances)
-    draw({name: arrays[name][0] for name in ("basic", "stylized 0", "templates")}, out / "style.png")
+    columns = {"basic": "basic", "stylised": "stylized 0", "template": "templates"}
+    save_figure(style_figure({title: arrays[name][0] for title, name in columns.items()}), out / "style.png")
     for key, (basic, *runs) in rows(distances).items():
         print(f"{key:24s} basic {basic:.3f}  stylised {np.mean(runs):.3f}")
     print(*(f"discriminator trained afresh, {name}: {value:.2f}" for name, value in accuracy.items()), sep="\n")
@@ -80,37 +79,6 @@ def write_table(path, values):
             numbers = [basic, np.mean(runs), np.std(runs, ddof=1) if len(runs) > 1 else 0.0]
             numbers += [templates[key]] if templates else []
             table.writerow([key, *(f"{number:.4f}" for number in numbers)])
-
-
-def draw(volumes, path):
-    """For each volume: a slice across z, one across y, and binder and silicon in 3D. Cut to the same size."""
-    shape = np.min([volume.shape for volume in volumes.values()], axis=0)
-    figure, grid = plt.subplots(3, len(volumes), figsize=(8, 7), layout="constrained")
-    for column, (name, volume) in enumerate(volumes.items()):
-        start = (np.array(volume.shape) - shape) // 2
-        cut = volume[tuple(slice(first, first + side) for first, side in zip(start, shape))]
-        show_labels(grid[0][column], cut[len(cut) // 2], name.removesuffix(" 0"))
-        show_labels(grid[1][column], cut[:, cut.shape[1] // 2])
-        grid[2][column].imshow(relief(cut))
-        grid[2][column].set_axis_off()
-    phase_legend(figure)
-    save_figure(figure, path)
-
-
-def relief(labels, phases=(SILICON, CBD)):
-    """RGB picture of a block (z, y, x) seen obliquely along z with only some phases left: darker is deeper."""
-    depth, height, width = labels.shape
-    sheared = np.full((depth, height + depth // 2, width + depth // 2), NOT_LABELLED, np.uint8)
-    for z, layer in enumerate(labels):
-        sheared[z, z // 2 : z // 2 + height, z // 2 : z // 2 + width] = layer
-    hit = np.isin(sheared, phases)
-    first = hit.argmax(axis=0)
-    seen = np.take_along_axis(sheared, first[None], axis=0)[0]
-    picture = np.ones((*first.shape, 3))
-    for phase in phases:
-        here = hit.any(axis=0) & (seen == phase)
-        picture[here] = np.array(to_rgb(COLOURS[PHASES[phase]])) * (1 - 0.75 * first[here] / depth)[:, None]
-    return picture
 
 
 def read_side(source, label_map, voxel_nm):
