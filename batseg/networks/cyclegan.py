@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from batseg.phases import CBD
+from batseg.phases import CBD, GRAPHITE, PORE, SILICON
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -38,14 +38,16 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """Logits of the restyled phases: sharpness * input + grain * noise (cbd only) + correction(input, noise).
+    """Logits of the restyled phases: sharpness * input + correction(input, noise) + grain * noise near binder.
 
     Down-sampling by two `downs` times, `blocks` residual blocks, up-sampling by nearest neighbour and convolution
     (where the reference has transposed convolutions, which leave a checkerboard in the correction). `noise` channels of
     noise, smoothed by `grain_size` voxels, give it something to draw grains from. `grain` is the weight of the first of
-    them on the binder: without it noise that turns no voxel has no gradient through one-hot maps, and stays unused. The
-    input is blurred by `input_blur` voxels: cores of particles remain certain, boundaries and thin features are open to
-    the style of the templates. Paper scale: width 64, downs 2, blocks 9.
+    them on the binder, in pore and binder up to `grain_reach` voxels from binder (particles and open
+    pores get no specks): without it noise that turns no voxel has no gradient through one-hot maps, and stays
+    unused. The input is blurred by `input_blur` voxels: cores of particles remain certain, boundaries and thin features
+    are open to the style of the templates. Graphite and silicon come and go within `margin` voxels of their surface
+    alone: particles stay where they are. Paper scale: width 64, downs 2, blocks 9.
     """
 
     def __init__(
@@ -60,10 +62,13 @@ class Generator(nn.Module):
         input_blur: float = 0.0,
         grain: float = 0.0,
         grain_size: float = 0.0,
+        grain_reach: int = 3,
+        margin: int = 1,
     ):
         super().__init__()
         self.dimensions, self.phases, self.noise, self.sharpness = dimensions, phases, noise, sharpness
-        self.input_blur, self.grain, self.grain_size = input_blur, grain, grain_size
+        self.input_blur, self.grain, self.margin = input_blur, grain, margin
+        self.grain_size, self.grain_reach = grain_size, grain_reach
         self.divisor = 2**downs
         layers = [_block(dimensions, phases + noise, width, kernel=7 if dimensions == 2 else 5)]
         for level in range(downs):
@@ -82,12 +87,13 @@ class Generator(nn.Module):
         if noise is None and self.noise:
             noise = torch.randn(len(maps), self.noise, *maps.shape[2:], device=maps.device, dtype=maps.dtype)
             noise = grains(noise, self.grain_size)
+        place, held = binder_places(maps, self.grain_reach), held_particles(maps, self.margin)
         maps = soften(maps, self.input_blur)
         inputs = torch.cat([maps, noise], dim=1) if self.noise else maps
         logits = self.sharpness * (2 * maps - 1) + self.correction(2 * inputs - 1)
         if self.grain and self.noise:
-            logits = torch.cat([logits[:, :CBD], logits[:, CBD:] + self.grain * noise[:, :1]], dim=1)
-        return logits
+            logits = torch.cat([logits[:, :CBD], logits[:, CBD:] + self.grain * place * noise[:, :1]], dim=1)
+        return logits + held
 
 
 class PatchCritic(nn.Module):
@@ -207,6 +213,32 @@ def grains(noise: Tensor, size: float) -> Tensor:
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / size) ** 2)
     gain = float((kernel / kernel.sum()).square().sum().sqrt())
     return soften(noise, size) / gain ** (noise.ndim - 2)
+
+
+def binder_places(maps: Tensor, reach: int) -> Tensor:
+    """1 in pore and binder within `reach` voxels of binder, along axes and diagonals, else 0; (batch, 1, ...)."""
+    maps = maps.detach()
+    near = _dilated(maps[:, CBD:], reach)
+    return ((near > 0.5) & (maps[:, PORE : PORE + 1] + maps[:, CBD:] > 0.5)).to(maps.dtype)
+
+
+def held_particles(maps: Tensor, margin: int, strength: float = 20.0) -> Tensor:
+    """Logits (batch, phase, ...) that hold graphite and silicon beyond `margin` voxels from their surfaces.
+
+    +strength for a particle phase deeper inside than that, -strength farther outside, 0 for the other phases.
+    """
+    particles = maps.detach()[:, GRAPHITE : SILICON + 1]
+    outside = (_dilated(particles, margin) < 0.5).to(maps.dtype)
+    inside = (_dilated(1 - particles, margin) < 0.5).to(maps.dtype)
+    held = torch.zeros_like(maps)
+    held[:, GRAPHITE : SILICON + 1] = strength * (inside - outside)
+    return held
+
+
+def _dilated(maps: Tensor, reach: int) -> Tensor:
+    """Largest value within `reach` voxels along axes and diagonals."""
+    pool = functional.max_pool2d if maps.ndim == 4 else functional.max_pool3d
+    return pool(maps, 2 * reach + 1, stride=1, padding=reach)
 
 
 def least_squares(scores: Tensor, target: float) -> Tensor:

@@ -17,21 +17,19 @@ def stylize(
     rng: np.random.Generator,
     instances: np.ndarray | None = None,
     fractions: Sequence[float] | None = None,
-    min_island: int = 0,
+    min_island: int = 8,
     axes: Sequence[int] = (0, 1, 2),
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels (z, y, x; uint8, 0 to 3) in the generator's style, and the particle numbers carried along.
 
-    fractions: of the four phases, to be kept within 0.1 %; by default those of the labels given. Islands of fewer than
-    `min_island` voxels are removed (0: none).
+    fractions: of the four phases; by default those of the labels given. Islands of fewer than `min_island` voxels are
+    removed (0: none). See `labels_with_fractions`.
     """
     if labels.max() > CBD:
         raise ValueError(f"labels must be 0 to 3 everywhere to be restyled, got {labels.max()}")
     if fractions is None:
         fractions = np.bincount(labels.ravel(), minlength=generator.phases) / labels.size
-    styled = labels_with_fractions(restyle(generator, labels, rng, axes), fractions)
-    if min_island > 1:
-        styled = without_islands(styled, min_island)
+    styled = labels_with_fractions(restyle(generator, labels, rng, axes), fractions, min_island)
     if instances is None:
         return styled, None
     carried, styled = carry_instances(instances, labels, styled)
@@ -75,6 +73,29 @@ def _translated(generator: Generator, labels: torch.Tensor, noise: torch.Tensor,
 
 
 def labels_with_fractions(
+    probabilities: np.ndarray, fractions: Sequence[float], min_island: int = 0, tolerance: float = 1e-3
+) -> np.ndarray:
+    """Labels (uint8) of the phases' fractions as given, without islands of fewer than `min_island` voxels (0: with).
+
+    What a phase loses with its islands is asked for in addition, until all fractions are within `tolerance` or three
+    attempts are over; the nearest of them counts.
+    """
+    wanted = asked = np.asarray(fractions, float)
+    nearest, least = None, np.inf
+    for _ in range(3 if min_island > 1 else 1):
+        labels = thresholded(probabilities, asked, tolerance)
+        if min_island > 1:
+            labels = without_islands(labels, min_island)
+        missing = wanted - np.bincount(labels.ravel(), minlength=len(wanted)) / labels.size
+        if np.abs(missing).max() < least:
+            nearest, least = labels, np.abs(missing).max()
+        if least < tolerance:
+            break
+        asked = np.where(wanted > 0, np.clip(asked + missing, 0, 1), 0)
+    return nearest
+
+
+def thresholded(
     probabilities: np.ndarray, fractions: Sequence[float], tolerance: float = 1e-3, rounds: int = 30
 ) -> np.ndarray:
     """Labels (uint8) of the highest p_k exp(b_k), the biases b tuned so that the phases take the given fractions.

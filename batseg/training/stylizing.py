@@ -39,7 +39,7 @@ def stylize_folders(
     out: str | Path,
     seed: int = 0,
     fractions: Sequence[float] | None = None,
-    min_island: int = 0,
+    min_island: int = 8,
     axes: Sequence[int] = (0, 1, 2),
     label_map: Mapping[int, str] | None = None,
     voxel_nm: float | None = None,

@@ -13,6 +13,7 @@ from batseg.networks.cyclegan import (
     cycle_loss,
     fraction_loss,
     grains,
+    held_particles,
     keep_loss,
     least_squares,
     neighbour_statistics,
@@ -52,14 +53,50 @@ def test_noise_changes_the_outcome_and_given_noise_repeats_it():
     assert torch.equal(without(maps), without(maps))
 
 
-def test_grains_turn_voxels_into_binder_or_back_before_anything_is_learnt():
-    """Particles are not spared: it is the training's keep loss that holds them."""
-    generator, given = small(2, sharpness=1.5, grain=2.0, grain_size=0.6), labels(1, 64, 64)
+def untrained(**settings) -> Generator:
+    """A generator whose correction is zero."""
+    generator = small(2, sharpness=1.5, **settings)
     torch.nn.init.zeros_(generator.correction[-1].weight)
+    torch.nn.init.zeros_(generator.correction[-1].bias)
+    return generator
+
+
+def scene() -> torch.Tensor:
+    """Stripes of 16 columns: pore, binder, silicon, graphite, pore; (1, 64, 80)."""
+    return torch.tensor([0, 3, 2, 1, 0]).repeat_interleave(16).expand(1, 64, 80)
+
+
+def test_grains_turn_pore_and_binder_near_binder_before_anything_is_learnt():
+    generator, given = untrained(grain=3.0, grain_size=1.0, grain_reach=3), scene()
     restyled = generator(one_hot(given)).argmax(dim=1)
     changed = restyled != given
-    assert changed.float().mean() > 0.02
+    assert changed[..., 13:32].float().mean() > 0.1
+    assert not changed[..., :13].any()  # pore farther than that, particles and what lies behind them
+    assert not changed[..., 32:].any()
     assert ((restyled == 3) | (given == 3))[changed].all()
+
+
+def test_particles_come_and_go_within_the_margin_of_their_surface_alone():
+    """The correction asks for graphite everywhere, then for pore everywhere."""
+    given, graphite = scene(), (scene() == 1)
+    for phase, reached in ((1, slice(46, 66)), (0, slice(50, 62))):
+        generator = untrained(margin=2)
+        generator.correction[-1].bias.data[phase] = 15.0
+        restyled = generator(one_hot(given)).argmax(dim=1)
+        expected = torch.zeros_like(graphite)
+        expected[..., reached] = True
+        assert torch.equal(restyled == 1, expected)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_particles_are_held_alike_in_slices_and_volumes(dimensions):
+    given = torch.zeros(1, *(9,) * dimensions, dtype=torch.long)
+    given[(0, *(slice(2, 7),) * dimensions)] = 2
+    held = held_particles(one_hot(given), 1, strength=20.0)
+    assert (held[0, 2] == 20).sum() == 3**dimensions
+    assert (held[0, 2] == -20).sum() == 9**dimensions - 7**dimensions
+    assert (held[0, 1] == -20).all()  # no graphite anywhere
+    assert not held[0, (0, 3), ...].any()
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 128, 128), (1, 2, 32, 32, 32)])

@@ -132,6 +132,13 @@ def test_a_run_cut_off_goes_on_to_the_same_weights(structures, tmp_path):
         assert torch.equal(value, second.state_dict()[name]), name
 
 
+def test_the_progress_of_two_optimizers_ends_at_its_total(structures, tmp_path, capsys):
+    fit(module(), data(structures), tiny_trainer(tmp_path, 8, limit_val_batches=0), tmp_path, "auto")
+    shown = [line.split(", ")[0] for line in capsys.readouterr().err.splitlines() if "/8, " in line]
+    assert shown[0].endswith(": 2/8")
+    assert shown[-1].endswith(": 8/8")
+
+
 def test_pictures_are_written_while_training(structures, tmp_path):
     trainer = tiny_trainer(tmp_path, 4, callbacks=[StylePictures(2)], limit_val_batches=0)
     fit(module(), data(structures), trainer, tmp_path, "auto")
