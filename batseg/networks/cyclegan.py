@@ -43,10 +43,10 @@ class Generator(nn.Module):
     Down-sampling by two `downs` times, `blocks` residual blocks, up-sampling by nearest neighbour and convolution
     (where the reference has transposed convolutions, which leave a checkerboard in the correction). `noise` channels of
     noise, smoothed by `grain_size` voxels, give it something to draw grains from. `grain` is the weight of the first of
-    them on the binder, in pore and binder up to `grain_reach` voxels from binder (particles and open
-    pores get no specks): without it noise that turns no voxel has no gradient through one-hot maps, and stays
-    unused. The input is blurred by `input_blur` voxels: cores of particles remain certain, boundaries and thin features
-    are open to the style of the templates. Graphite and silicon come and go within `margin` voxels of their surface
+    them on the binder, in pore and binder up to `grain_reach` voxels from binder (particles and open pores get no
+    specks): without it noise that turns no voxel has no gradient through one-hot maps, and stays unused. The input is
+    blurred by `input_blur` voxels: cores of particles remain certain, boundaries and thin features are open to the
+    style of the templates. Graphite and silicon come and go within `margin` voxels of their surface
     alone: particles stay where they are. Paper scale: width 64, downs 2, blocks 9.
     """
 

@@ -36,7 +36,7 @@ def test_every_recipe_meets_its_fractions_and_coverages(name):
             (electrode.labels == ("pore", "graphite", "silicon", "cbd").index(phase)).mean()
         )
     for phase, (asked, reached) in ((p, v.values()) for p, v in electrode.report["coverage"].items()):
-        assert reached == pytest.approx(asked, abs=0.02), phase
+        assert asked is None or reached == pytest.approx(asked, abs=0.02), phase
 
 
 def test_instances_name_one_particle_each_and_cover_exactly_the_particles():
