@@ -87,7 +87,8 @@ class Generator(nn.Module):
         if noise is None and self.noise:
             noise = torch.randn(len(maps), self.noise, *maps.shape[2:], device=maps.device, dtype=maps.dtype)
             noise = grains(noise, self.grain_size)
-        place, held = binder_places(maps, self.grain_reach), held_particles(maps, self.margin)
+        place = binder_places(maps, self.grain_reach) if self.grain else None
+        held = held_particles(maps, self.margin)
         maps = soften(maps, self.input_blur)
         inputs = torch.cat([maps, noise], dim=1) if self.noise else maps
         logits = self.sharpness * (2 * maps - 1) + self.correction(2 * inputs - 1)
@@ -176,13 +177,17 @@ def initialise(network: nn.Module) -> None:
 
 def one_hot(labels: Tensor, phases: int = 4) -> Tensor:
     """Labels (batch, ...) as float maps (batch, phase, ...)."""
-    return functional.one_hot(labels.long(), phases).movedim(-1, 1).float()
+    return (
+        functional.one_hot(labels.long(), phases)
+        .movedim(-1, 1)
+        .to(torch.float32, memory_format=torch.contiguous_format)
+    )
 
 
 def straight_through(logits: Tensor) -> Tensor:
     """One-hot maps of the most likely phase, with the gradient of the softmax (Bengio et al. 2013)."""
     soft = logits.softmax(dim=1)
-    hard = one_hot(soft.argmax(dim=1), logits.shape[1])
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1.0)
     return hard + soft - soft.detach()
 
 
@@ -193,15 +198,11 @@ def soften(maps: Tensor, std: float, noise: float = 0.0) -> Tensor:
         offsets = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
         kernel = torch.exp(-0.5 * (offsets / std) ** 2)
         kernel = kernel / kernel.sum()
-        dimensions, phases = maps.ndim - 2, maps.shape[1]
-        convolve = functional.conv2d if dimensions == 2 else functional.conv3d
-        for axis in range(dimensions):
-            shape = [1] * dimensions
-            shape[axis] = len(kernel)
-            pads = [0] * (2 * dimensions)
-            pads[2 * (dimensions - 1 - axis) : 2 * (dimensions - axis)] = [reach, reach]
-            weight = kernel.reshape(1, 1, *shape).expand(phases, 1, *shape)
-            maps = convolve(functional.pad(maps, pads, mode="replicate"), weight, groups=phases)
+        for axis in range(2, maps.ndim):  # sums of shifted maps: several times faster than a grouped convolution here
+            pads = [0] * (2 * (maps.ndim - 2))
+            pads[2 * (maps.ndim - 1 - axis) : 2 * (maps.ndim - axis)] = [reach, reach]
+            padded, length = functional.pad(maps, pads, mode="replicate"), maps.shape[axis]
+            maps = sum(weight * padded.narrow(axis, start, length) for start, weight in enumerate(kernel))
     return maps + noise * torch.randn_like(maps) if noise > 0 else maps
 
 
@@ -238,7 +239,10 @@ def held_particles(maps: Tensor, margin: int, strength: float = 20.0) -> Tensor:
 def _dilated(maps: Tensor, reach: int) -> Tensor:
     """Largest value within `reach` voxels along axes and diagonals."""
     pool = functional.max_pool2d if maps.ndim == 4 else functional.max_pool3d
-    return pool(maps, 2 * reach + 1, stride=1, padding=reach)
+    for axis in range(maps.ndim - 2):
+        sides = [2 * reach + 1 if each == axis else 1 for each in range(maps.ndim - 2)]
+        maps = pool(maps, sides, stride=1, padding=[side // 2 for side in sides])
+    return maps
 
 
 def least_squares(scores: Tensor, target: float) -> Tensor:
