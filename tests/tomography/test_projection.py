@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from batseg.tomography.projection import ParallelBeam, angle_weights, filter_response
+from batseg.tomography.projection import PAIRS_AT_ONCE, ParallelBeam, angle_weights, filter_response
 
 
 def smooth_slices(size: int, count: int = 3, seed: int = 0) -> np.ndarray:
@@ -72,6 +72,15 @@ def test_an_odd_number_of_slices_and_a_single_one_give_what_many_give():
     beam, slices = ParallelBeam(32, np.linspace(0, np.pi, 20)), smooth_slices(32, 5)
     assert beam.project(slices[2:3]) == pytest.approx(beam.project(slices)[2:3], abs=1e-3)
     assert beam.fbp(beam.project(slices))[4] == pytest.approx(beam.fbp(beam.project(slices[4:]))[0], abs=1e-4)
+
+
+def test_more_slices_than_one_group_give_what_they_give_one_by_one():
+    slices = np.random.default_rng(0).random((2 * PAIRS_AT_ONCE + 5, 20, 20), np.float32)
+    beam = ParallelBeam(20, np.linspace(0, np.pi, 15))
+    sinograms = beam.project(slices)
+    for operate, stack in ((beam.project, slices), (beam.backproject, sinograms), (beam.fbp, sinograms)):
+        singly = np.concatenate([operate(each[None]) for each in stack])
+        assert np.abs(operate(stack) - singly).max() < 1e-3 * np.abs(singly).max()
 
 
 def test_angles_weigh_as_much_as_their_arc():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from batseg.tomography.alignment import Alignment, align, line_integrals, shift_rows
+from batseg.tomography.alignment import FRAMES_AT_ONCE, Alignment, align, line_integrals, shift_rows
 from batseg.tomography.centre import mirror_axis, moment_axis
 from batseg.tomography.exchange import Scan, write_scan
 from batseg.tomography.projection import ParallelBeam
@@ -75,6 +75,13 @@ def found():
 def inside(volume: np.ndarray, margin: int = 3) -> np.ndarray:
     distance = np.hypot(*np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2)
     return volume[2:-2, distance < RADIUS - margin]
+
+
+def test_many_frames_are_shifted_as_each_one_is():
+    rng = np.random.default_rng(0)
+    frames, shifts = rng.random((FRAMES_AT_ONCE + 3, 24, 10), np.float32), rng.normal(size=FRAMES_AT_ONCE + 3)
+    singly = np.concatenate([shift_rows(frames[i : i + 1], shifts[i : i + 1]) for i in range(len(frames))])
+    assert np.allclose(shift_rows(frames, shifts), singly, atol=1e-5)
 
 
 def test_axis_and_movement_are_found_to_a_tenth_of_a_pixel_and_the_methods_agree():
