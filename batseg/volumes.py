@@ -94,12 +94,17 @@ def read_volume(path: str | Path, voxel_nm: float | None = None) -> Volume:
 def read_image(path: str | Path, voxel_nm: float | None = None) -> Volume:
     """A grey-value volume as float32. Raises InputError for NaN, infinity or an image of one constant value."""
     volume = read_volume(path, voxel_nm)
-    array = volume.array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: {np.count_nonzero(~np.isfinite(array))} voxels are NaN or infinite")
-    if array.min() == array.max():
-        raise InputError(f"{path}: every voxel has the same value {array.flat[0]:g}")
-    return Volume(array, volume.voxel_nm, volume.provenance)
+    return Volume(grey_values(volume.array, path), volume.voxel_nm, volume.provenance)
+
+
+def grey_values(array: np.ndarray, name: str | Path) -> np.ndarray:
+    """The grey values (any shape) as float32. Raises InputError, naming the image, as `read_image` does."""
+    values = np.asarray(array).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(values))} voxels are NaN or infinite")
+    if values.min() == values.max():
+        raise InputError(f"{name}: every voxel has the same value {values.flat[0]:g}")
+    return values
 
 
 def read_labels(path: str | Path, mapping: Mapping[int, str] | None = None, voxel_nm: float | None = None) -> Volume:

@@ -29,7 +29,7 @@ from batseg.tomography.imitation import (
 )
 from batseg.tomography.reconstruction import examine, reconstruct
 from batseg.tomography.scan import ScanConditions, middle_conditions
-from batseg.volumes import InputError, read_image, read_labels, write_json, write_text
+from batseg.volumes import InputError, open_volume, read_labels, write_json, write_text
 
 
 def match_one(path: str, cfg: dict) -> tuple[ScanConditions, dict, tuple]:
@@ -66,7 +66,7 @@ def from_scan(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple
 
 def from_tomogram(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple[Imitation, tuple, dict]:
     """The imitation of a reconstruction."""
-    volume = read_image(path, cfg["voxel_nm"])
+    volume = open_volume(path, cfg["voxel_nm"])
     if volume.voxel_nm is None:
         raise InputError(f"{path}: the voxel size is not known; give voxel_nm=...")
     start = middle_conditions(cfg["scan"])

@@ -15,7 +15,7 @@ from batseg.tomography.gap import Gap, gap
 from batseg.tomography.matching import FITTED, fit_conditions, plain_tomogram, value_of, with_values
 from batseg.tomography.scan import ScanConditions, simulate_scan
 from batseg.tomography.synthetic import simulate_tomogram, turn_cylinder
-from batseg.volumes import InputError, Volume
+from batseg.volumes import InputError, Volume, grey_values
 
 WIDTH = 128
 """Columns of the stand-in structure: its scan costs a second, and edges, noise and texture do not depend on it."""
@@ -106,10 +106,11 @@ def imitate_tomogram(
 
     Grey values may have any unit and offset: measured and simulated are compared normalised. Beam, detector and
     movement are those of `start` but for what is fitted; the trials are scanned without clouds and movement, which the
-    reconstruction is taken to have undone. There are no half-sets, so no Fourier shell correlation.
+    reconstruction is taken to have undone. There are no half-sets, so no Fourier shell correlation. Of an opened
+    volume (`open_volume`) the compared slices alone are read. Raises InputError where they are not finite.
     """
     middle = _middle_rows(tomogram.shape[0], rows)
-    measured = np.asarray(tomogram.array[middle], np.float32)
+    measured = grey_values(tomogram.array[middle], name)
     structure, mask = _stand_in(structure, measured, middle, tomogram.shape, same_structure)
     inside = structure != NOT_LABELLED
     undone = (
