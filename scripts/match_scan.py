@@ -4,6 +4,7 @@ Where the projections are gone: image=tomogram.tif in place of raw.
 """
 
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
 from glob import glob
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +21,7 @@ from batseg.resolution import inscribed_block, shell_correlation
 from batseg.tomography.exchange import read_scan
 from batseg.tomography.gap import power_spectrum
 from batseg.tomography.imitation import (
+    Effort,
     Imitation,
     as_ranges,
     compare_reconstructed,
@@ -35,8 +37,8 @@ from batseg.volumes import InputError, open_volume, read_labels, write_json, wri
 def match_one(path: str, cfg: dict) -> tuple[ScanConditions, dict, tuple]:
     """Imitate one scan and write its report; conditions, numbers, and a slice of either tomogram come back."""
     labels = read_labels(cfg["labels"], cfg["label_map"]).array
-    settings = {key: cfg[key] for key in ("seed", "same_structure", "fitted", "rows", "rounds")}
-    imitation, tomograms, numbers = (from_scan if cfg["raw"] else from_tomogram)(path, labels, cfg, settings)
+    effort = Effort(**{item.name: cfg[item.name] for item in fields(Effort)})
+    imitation, tomograms, numbers = (from_scan if cfg["raw"] else from_tomogram)(path, labels, cfg, effort)
     numbers = {**imitation.numbers, **numbers}
     folder = Path(cfg["report"])
     write_json(folder / f"{numbers['scan']}.json", {**numbers, "conditions": imitation.conditions.record()})
@@ -44,7 +46,7 @@ def match_one(path: str, cfg: dict) -> tuple[ScanConditions, dict, tuple]:
     return imitation.conditions, numbers, tuple(volume[len(volume) // 2] for volume in tomograms)
 
 
-def from_scan(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple[Imitation, tuple, dict]:
+def from_scan(path: str, labels: np.ndarray, cfg: dict, effort: Effort) -> tuple[Imitation, tuple, dict]:
     """The imitation of a raw scan, measured and simulated tomogram to show, numbers of the full reconstruction."""
     scan = read_scan(path)
     found = examine(scan) if cfg["move"] else None
@@ -53,7 +55,7 @@ def from_scan(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple
         scan,
         labels,
         middle_conditions(cfg["scan"]),
-        **settings,
+        effort,
         jitter_px=None if alignment is None else movement(alignment),
         axis=None if alignment is None else alignment.axis,
     )
@@ -64,13 +66,13 @@ def from_scan(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple
     return imitation, (tomogram, simulated), {"auc_reconstructed": apart.auc, "auc_reconstructed_spread": apart.spread}
 
 
-def from_tomogram(path: str, labels: np.ndarray, cfg: dict, settings: dict) -> tuple[Imitation, tuple, dict]:
+def from_tomogram(path: str, labels: np.ndarray, cfg: dict, effort: Effort) -> tuple[Imitation, tuple, dict]:
     """The imitation of a reconstruction."""
     volume = open_volume(path, cfg["voxel_nm"])
     if volume.voxel_nm is None:
         raise InputError(f"{path}: the voxel size is not known; give voxel_nm=...")
     start = middle_conditions(cfg["scan"])
-    imitation = imitate_tomogram(volume, labels, start, **settings, filter=cfg["filter"], name=Path(path).stem)
+    imitation = imitate_tomogram(volume, labels, start, effort, filter=cfg["filter"], name=Path(path).stem)
     return imitation, (imitation.measured, imitation.simulated), {}
 
 

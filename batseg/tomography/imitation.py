@@ -25,6 +25,21 @@ WHOLE, HALVES = (slice(None),), (slice(0, None, 2), slice(1, None, 2))
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How a scan is imitated: the conditions `fitted`, in so many `rounds`, on the middle `rows` slices.
+
+    `same_structure`: the labels are those of the measured sample, slice by slice, and are scanned as they are; else a
+    structure of the same kind is turned to a cylinder of at most 128 columns.
+    """
+
+    seed: int = 0
+    same_structure: bool = False
+    fitted: Sequence[str] = FITTED
+    rows: int = 32
+    rounds: int = 4
+
+
+@dataclass(frozen=True)
 class Imitation:
     """What came of imitating one scan: conditions, report in numbers, both tomograms, their masks, half-sets if any."""
 
@@ -60,45 +75,37 @@ def imitate(
     scan: Scan,
     structure: np.ndarray,
     start: ScanConditions,
-    seed: int = 0,
-    same_structure: bool = False,
-    fitted: Sequence[str] = FITTED,
-    rows: int = 32,
-    rounds: int = 4,
+    effort: Effort = Effort(),
     jitter_px: float | None = None,
     axis: float | None = None,
 ) -> Imitation:
     """Find the conditions under which a scan of `structure` (labels z, y, x) looks like the measured one.
 
-    The middle `rows` slices are compared, both reconstructed by `plain_tomogram`. A structure of the same kind is
-    turned to a cylinder of at most 128 columns; with `same_structure` the labels are those of the measured sample,
-    slice by slice, and are scanned as they are. `jitter_px` is the movement between projections if it is known.
+    Both are reconstructed by `plain_tomogram`. `jitter_px` is the movement between projections if it is known.
     """
     if axis is None:
         axis = raw_axis(scan)
-    middle = _middle_rows(scan.shape[1], rows)
+    middle = _middle_rows(scan.shape[1], effort.rows)
     measured = plain_tomogram(scan, axis)[middle]
-    structure, mask = _stand_in(structure, measured, middle, (scan.shape[1], *measured.shape[1:]), same_structure)
+    structure, mask = _stand_in(
+        structure, measured, middle, (scan.shape[1], *measured.shape[1:]), effort.same_structure
+    )
     conditions = first_conditions(scan, start, axis)
     if jitter_px is not None:
         conditions = with_values(conditions, {"motion.jitter_px": jitter_px})
 
     def tomograms(trial: ScanConditions, noise: int, parts: Sequence[slice]) -> list[np.ndarray]:
-        return _scanned(structure, scan.pixel_nm or 1.0, trial, (seed, noise), parts)
+        return _scanned(structure, scan.pixel_nm or 1.0, trial, (effort.seed, noise), parts)
 
     halves = tuple(plain_tomogram(scan, axis, part=part)[middle] for part in HALVES)
-    return _fitted(scan.name, measured, mask, structure, tomograms, conditions, fitted, rounds, halves)
+    return _fitted(scan.name, measured, mask, structure, tomograms, conditions, effort, halves)
 
 
 def imitate_tomogram(
     tomogram: Volume,
     structure: np.ndarray,
     start: ScanConditions,
-    seed: int = 0,
-    same_structure: bool = False,
-    fitted: Sequence[str] = FITTED,
-    rows: int = 32,
-    rounds: int = 4,
+    effort: Effort = Effort(),
     filter: str = "hann",
     name: str = "tomogram",
 ) -> Imitation:
@@ -109,9 +116,9 @@ def imitate_tomogram(
     reconstruction is taken to have undone. There are no half-sets, so no Fourier shell correlation. Of an opened
     volume (`open_volume`) the compared slices alone are read. Raises InputError where they are not finite.
     """
-    middle = _middle_rows(tomogram.shape[0], rows)
+    middle = _middle_rows(tomogram.shape[0], effort.rows)
     measured = grey_values(tomogram.array[middle], name)
-    structure, mask = _stand_in(structure, measured, middle, tomogram.shape, same_structure)
+    structure, mask = _stand_in(structure, measured, middle, tomogram.shape, effort.same_structure)
     inside = structure != NOT_LABELLED
     undone = (
         "motion.jitter_px",
@@ -124,11 +131,11 @@ def imitate_tomogram(
 
     def tomograms(trial: ScanConditions, noise: int, parts: Sequence[slice]) -> list[np.ndarray]:
         trial = with_values(trial, still)
-        images = _scanned(structure, tomogram.voxel_nm or 1.0, trial, (seed, noise), parts, filter)
+        images = _scanned(structure, tomogram.voxel_nm or 1.0, trial, (effort.seed, noise), parts, filter)
         return [normalise(image, inside) for image in images]
 
     measured = normalise(measured, mask)
-    return _fitted(name, measured, mask, structure, tomograms, start, fitted, rounds)
+    return _fitted(name, measured, mask, structure, tomograms, start, effort)
 
 
 def _middle_rows(count: int, rows: int) -> slice:
@@ -171,14 +178,18 @@ def _fitted(
     structure: np.ndarray,
     tomograms: Callable[[ScanConditions, int, Sequence[slice]], list[np.ndarray]],
     start: ScanConditions,
-    fitted: Sequence[str],
-    rounds: int,
+    effort: Effort,
     halves: tuple[np.ndarray, ...] = (),
 ) -> Imitation:
     """Fit the conditions, simulate once more with other random numbers, and judge."""
     inside = structure != NOT_LABELLED
     conditions, numbers = fit_conditions(
-        measured, mask, lambda trial: (tomograms(trial, 0, WHOLE)[0], inside), start, tuple(fitted), rounds
+        measured,
+        mask,
+        lambda trial: (tomograms(trial, 0, WHOLE)[0], inside),
+        start,
+        tuple(effort.fitted),
+        effort.rounds,
     )
     simulated, *simulated_halves = tomograms(conditions, 1, (*WHOLE, *HALVES) if halves else WHOLE)
     apart: Gap = gap(measured, simulated, mask, inside)

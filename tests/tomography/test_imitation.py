@@ -9,10 +9,11 @@ from batseg.command import CONF
 from batseg.tomography.detector import Beam, Detector
 from batseg.tomography.estimates import estimate_detector
 from batseg.tomography.gap import gap, patch_starts, power_spectrum
-from batseg.tomography.imitation import as_ranges, first_conditions, write_ranges
+from batseg.tomography.imitation import Effort, as_ranges, first_conditions, imitate_tomogram, write_ranges
 from batseg.tomography.matching import fit_conditions, plain_tomogram, with_values
 from batseg.tomography.scan import Imaging, Motion, ScanConditions, draw_conditions, middle_conditions, simulate_scan
 from batseg.tomography.synthetic import cylinder_mask
+from batseg.volumes import InputError, Volume
 
 
 def blocky_cylinder(rows=24, columns=96, diameter=68, seed=0):
@@ -97,6 +98,20 @@ def test_the_fit_finds_defocus_and_blur_of_a_scan_of_a_similar_structure():
     assert report["misfit"] < 0.7 * report["misfit_start"]
     assert found.imaging.defocus_um == pytest.approx(12, rel=0.15)
     assert found.imaging.blur_nm == pytest.approx(60, rel=0.12)
+
+
+def test_of_a_tomogram_only_the_compared_slices_must_be_finite():
+    labels = blocky_cylinder(rows=24)
+    tomogram = np.where(labels == 255, 0, labels) + np.random.default_rng(0).normal(0, 0.1, labels.shape)
+    tomogram[:2] = np.nan
+    ranges = OmegaConf.to_container(OmegaConf.load(CONF / "scan" / "txm_8kev_61nm.yaml"))
+    start = with_values(middle_conditions(ranges), {"motion.angles": 60})
+    effort = Effort(same_structure=True, fitted=["imaging.blur_nm"], rows=16, rounds=1)
+    made = imitate_tomogram(Volume(tomogram, 61.0), labels, start, effort)
+    assert made.measured.shape == (16, *labels.shape[1:])
+    tomogram[12, 40, 40] = np.nan
+    with pytest.raises(InputError, match="mine: 1 voxels are NaN"):
+        imitate_tomogram(Volume(tomogram, 61.0), labels, start, effort, name="mine")
 
 
 def test_what_cannot_be_fitted_is_refused():
