@@ -1,7 +1,6 @@
 """A large tomogram from a small one, mirrored again and again: python make_volume.py small.tif 768 large.zarr
 
-The volume is written slab by slab, so this takes no more memory than the small one. Its labels are wanted nowhere: it
-serves to measure time and memory of a segmentation.
+The volume is written slab by slab, so this takes no more memory than the small one. Labels are mirrored the same way.
 """
 
 import sys
@@ -9,7 +8,7 @@ import sys
 import numpy as np
 
 from batseg.progress import track
-from batseg.volumes import create_zarr, read_image, replacing
+from batseg.volumes import create_zarr, read_volume, replacing
 
 SLAB = 64
 
@@ -21,10 +20,10 @@ def mirrored_index(length: int, edge: int) -> np.ndarray:
 
 
 def main(small: str, edge: int, large: str) -> None:
-    volume = read_image(small)
+    volume = read_volume(small)
     z, y, x = (mirrored_index(length, edge) for length in volume.shape)
     with replacing(large) as draft:
-        store = create_zarr(draft, (edge,) * 3, np.float32, volume.voxel_nm, {"mirrored": small})
+        store = create_zarr(draft, (edge,) * 3, volume.array.dtype, volume.voxel_nm, {"mirrored": small})
         for first in track(range(0, edge, SLAB), "mirroring"):
             store[first : first + SLAB] = volume.array[z[first : first + SLAB]][:, y][:, :, x]
 
