@@ -28,7 +28,7 @@ from batseg.inference.prediction import fused, require_valid
 from batseg.inference.sweep import sweep
 from batseg.inference.windows import Grid, axis_order, row_blocks
 from batseg.progress import progress_bar
-from batseg.volumes import create_zarr, write_json
+from batseg.volumes import create_zarr, replacing, write_json
 
 log = logging.getLogger(__name__)
 OUTPUTS = ("labels", "probabilities", "entropy", "disagreement")
@@ -214,13 +214,15 @@ def _direction_store(work: Path, grid: Grid, plan: Plan) -> zarr.Array:
     wanted = (step, THICK if order[1] == 0 else 64, grid.lengths[2])
     for axis, length, chunk in zip(order, grid.lengths, wanted):
         shape[axis], chunks[axis] = length, min(chunk, length)
-    return zarr.create_array(
-        path,
-        shape=(plan.phases, *shape),
-        chunks=(plan.phases, *chunks),
-        dtype=np.uint16,
-        compressors=BloscCodec(cname="lz4", clevel=3, shuffle="shuffle"),
-    )
+    with replacing(path) as draft:  # a store is there whole or not at all, whenever the run is killed
+        zarr.create_array(
+            draft,
+            shape=(plan.phases, *shape),
+            chunks=(plan.phases, *chunks),
+            dtype=np.uint16,
+            compressors=BloscCodec(cname="lz4", clevel=3, shuffle="shuffle"),
+        )
+    return zarr.open_array(path, mode="r+")
 
 
 def _state(work: Path, key: str) -> dict | None:

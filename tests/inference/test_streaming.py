@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,6 +147,27 @@ def test_killed_at_any_moment_it_goes_on_and_the_result_is_the_same(tmp_path):
         assert np.array_equal(stored(expected, name), stored(out, name))
 
 
+@pytest.mark.parametrize("direction", "zyx")
+def test_killed_while_a_store_is_being_created_it_goes_on(tmp_path, monkeypatch, direction):
+    image, looking = grey((16, 24, 24)), Looking((8, 16, 16))
+    expected = segment(small_network(), image, tmp_path / "whole", looking, precision="fp32")
+    create = zarr.create_array
+
+    def cut_off(path, **settings):
+        if direction in Path(path).stem:
+            Path(path).mkdir()
+            raise KeyboardInterrupt
+        return create(path, **settings)
+
+    monkeypatch.setattr(zarr, "create_array", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        segment(small_network(), image, tmp_path / "killed", looking, precision="fp32")
+    monkeypatch.undo()
+    out = segment(small_network(), image, tmp_path / "killed", looking, precision="fp32")
+    for name in OUTPUTS:
+        assert np.array_equal(stored(expected, name), stored(out, name))
+
+
 CAPPED = """
 import json, resource, sys, numpy as np, torch
 from pathlib import Path
@@ -205,5 +227,7 @@ def test_the_peak_does_not_grow_with_the_number_of_slices(tmp_path, windows):
         promise, peak = memory_gb(tmp_path / str(slices), 0.5, [slices, 128, 128], windows)
         assert peak <= promise
         peaks.append(peak)
-    kept_in_memory = 1e-9 * 4 * 4 * (1024 - 256) * 128 * 128  # what four float probabilities of these slices would take
-    assert peaks[1] - peaks[0] <= 0.5 * kept_in_memory
+    # Four float probabilities of the slices that were added; a prediction in memory holds them at least twice. The
+    # peak itself differs by 0.1 GB from run to run.
+    kept_in_memory = 1e-9 * 4 * 4 * (1024 - 256) * 128 * 128
+    assert peaks[1] - peaks[0] <= kept_in_memory
