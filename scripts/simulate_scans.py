@@ -26,7 +26,7 @@ def simulate_one(path: str, name: str, index: int, cfg: dict) -> str:
         diameter = rng.uniform(*cfg["cylinder_px"])
         labels = turn_cylinder(labels, diameter, cfg["columns"] or int(np.ceil(cfg["cylinder_px"][1])) + 16)
     threads = 1 if cfg["workers"] > 1 else 0
-    images, labels, scan = simulate_tomogram(labels, voxel_nm, conditions, rng, cfg["images"], threads)
+    images, labels, scan = simulate_tomogram(labels, voxel_nm, conditions, rng, cfg["images"], threads, cfg["pxct"])
     folder = Path(cfg["out"]) / name
     source = {"seed": [cfg["seed"], index], "structure": str(path)}
     if cfg["raw"]:

@@ -15,6 +15,7 @@ from batseg.tomography.fields import smooth_field
 from batseg.tomography.materials import Composition, index_volumes
 from batseg.tomography.optics import Optics, transmission
 from batseg.tomography.projection import ParallelBeam
+from batseg.tomography.ptychography import Ptychography, blurred_density
 
 ANGLES_AT_ONCE = 16
 
@@ -58,6 +59,7 @@ class ScanConditions:
     motion: Motion = field(default_factory=Motion)
     beam: Beam = field(default_factory=Beam)
     detector: Detector = field(default_factory=Detector)
+    ptychography: Ptychography = field(default_factory=Ptychography)
 
     def record(self) -> dict:
         """The conditions as nested plain numbers, for the provenance."""
@@ -137,8 +139,7 @@ def simulate_scan(
     rows, columns = labels.shape[0], labels.shape[2]
     true_angles = scan_angles(motion)
     count = len(true_angles)
-    # Each source of randomness has its own stream, so that changing one leaves the others as they are.
-    streams = dict(zip(("material", "optics", "motion", "beam", "detector", "noise"), rng.spawn(6)))
+    streams = random_streams(rng)
 
     delta, beta = index_volumes(labels, voxel_nm, conditions.composition, imaging.energy_kev, streams["material"])
     operator = ParallelBeam(columns, true_angles, threads=threads)
@@ -194,6 +195,24 @@ def simulate_scan(
         name=name,
         sample={"comment": "simulated scan"},
     )
+
+
+def simulate_pxct(
+    labels: np.ndarray, voxel_nm: float, conditions: ScanConditions, rng: np.random.Generator
+) -> np.ndarray:
+    """Electron density (z, y, x; float32, electrons per cubic angstrom) of the structure as PXCT shows it, in air.
+
+    With a generator in the state that `simulate_scan` got, it is the very material of that scan, copper included.
+    """
+    streams, energy = random_streams(rng), conditions.imaging.energy_kev
+    delta, _ = index_volumes(labels, voxel_nm, conditions.composition, energy, streams["material"])
+    return blurred_density(delta, voxel_nm, energy, conditions.ptychography, streams["ptychography"])
+
+
+def random_streams(rng: np.random.Generator) -> dict[str, np.random.Generator]:
+    """One generator for each source of randomness, so that changing one leaves the others as they are."""
+    names = ("material", "optics", "motion", "beam", "detector", "noise", "ptychography")
+    return dict(zip(names, rng.spawn(len(names))))
 
 
 def _defocus_map(shape: tuple[int, int], imaging: Imaging, rng: np.random.Generator) -> np.ndarray | None:

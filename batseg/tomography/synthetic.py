@@ -1,13 +1,14 @@
 """Labels to simulated tomograms: put a structure into a cylinder, scan it, reconstruct it as measured data are."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 
 from batseg.phases import NOT_LABELLED
 from batseg.tomography.exchange import Scan
 from batseg.tomography.reconstruction import examine, reconstruct
-from batseg.tomography.scan import ScanConditions, simulate_scan
+from batseg.tomography.scan import ScanConditions, simulate_pxct, simulate_scan
 from batseg.volumes import Volume
 
 
@@ -65,20 +66,26 @@ def simulate_tomogram(
     rng: np.random.Generator,
     images: Mapping[str, Mapping] | None = None,
     threads: int = 0,
+    pxct: bool = False,
 ) -> tuple[dict[str, Volume], np.ndarray, Scan]:
     """Simulated tomograms (z, y, x) of a structure, the labels that belong to them, and the raw scan.
 
     Labels with voxels outside (255) are a whole cylinder and are scanned as they are; labels without are a block cut
     from something larger: it is embedded in a cylinder, and image and labels come back as the block alone.
     `images` are the reconstructions wanted, {name: settings of `reconstruct`, the same as for measured scans}; by
-    default one called "image" with no setting changed.
+    default one called "image" with no setting changed. `pxct` adds "density", the electron density of the material.
     """
     inner = (slice(None),) * 3
     scanned = labels
     if not (labels == NOT_LABELLED).any():
         scanned, inner = embed(labels)
+    tomograms = {}
+    if pxct:
+        density = simulate_pxct(scanned, voxel_nm, conditions, deepcopy(rng))
+        described = {"units": "electrons per cubic angstrom", "simulated": conditions.record()}
+        tomograms["density"] = Volume(np.ascontiguousarray(density[inner]), voxel_nm, described)
     scan = simulate_scan(scanned, voxel_nm, conditions, rng, threads=threads)
-    found, tomograms = examine(scan), {}
+    found = examine(scan)
     for name, settings in (images or {"image": {}}).items():
         volume = reconstruct(scan, found, **settings)
         image = np.ascontiguousarray(np.asarray(volume.array, np.float32)[inner])
