@@ -222,12 +222,11 @@ def test_a_promise_of_memory_is_held_where_the_whole_volume_would_break_it(tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("windows", ["windows", "planes"])
 def test_the_peak_does_not_grow_with_the_number_of_slices(tmp_path, windows):
-    peaks = []
-    for slices in (256, 1024):
-        promise, peak = memory_gb(tmp_path / str(slices), 0.5, [slices, 128, 128], windows)
+    # The same run peaks 0.1 GB higher or lower from time to time: more slices are held against the highest of three.
+    peaks = {256: [], 1024: []}
+    for number, slices in enumerate((256, 256, 256, 1024)):
+        promise, peak = memory_gb(tmp_path / str(number), 0.5, [slices, 128, 128], windows)
         assert peak <= promise
-        peaks.append(peak)
-    # Four float probabilities of the slices that were added; a prediction in memory holds them at least twice. The
-    # peak itself differs by 0.1 GB from run to run.
-    kept_in_memory = 1e-9 * 4 * 4 * (1024 - 256) * 128 * 128
-    assert peaks[1] - peaks[0] <= kept_in_memory
+        peaks[slices].append(peak)
+    kept_in_memory = 1e-9 * 4 * 4 * (1024 - 256) * 128 * 128  # what four float probabilities of these slices would take
+    assert max(peaks[1024]) - max(peaks[256]) <= 0.5 * kept_in_memory
